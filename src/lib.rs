@@ -1,0 +1,22 @@
+//! Riverlog: a durable, Kafka-compatible log broker with exactly-once stream processing beside the log.
+//!
+//! The code map (see `docs/ARCHITECTURE.md` for the longer one):
+//! - [`broker`]: topics, partitions and what a protocol handler may ask for; no sockets.
+//! - [`groups`]: consumer groups as pure state machines; no I/O and no clock of their own.
+//! - [`kafka`]: the only place that knows Kafka's wire versions.
+//! - [`http`]: publish, consume and metrics over HTTP.
+//! - [`processing`]: the exactly-once stream processing engine.
+//! - [`server`]: one running process: storage, broker, listeners.
+//! - [`cli`]: one file per subcommand of the `riverlog` binary; [`demo`] is the main job.
+
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod groups;
+pub mod http;
+pub mod kafka;
+pub mod processing;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,2 @@
+//! The `riverlog` binary.
+fn main() {}
