@@ -1,1 +1,365 @@
-//! To be written.
+//! Records inside a batch (format v2): writing them, walking them, reading them back.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::batch::{BatchError, BatchHeader, HEADER_LEN};
+use crate::compression::{Compression, decompress};
+
+/// No record is shorter: length, attributes, timestamp, offset, key length, value length, header count.
+pub(crate) const SMALLEST_RECORD_LEN: usize = 7;
+
+/// A record to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The key, if it has one.
+    pub key: Option<Bytes>,
+    /// The value; none is a tombstone.
+    pub value: Option<Bytes>,
+    /// Names (UTF-8) and values, in order; a name may occur twice.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}
+
+/// A record as it stands in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its offset in the log.
+    pub offset: i64,
+    /// Its own timestamp, or the batch's in a log that stamps at append.
+    pub timestamp_ms: i64,
+    /// The key, if it has one.
+    pub key: Option<Bytes>,
+    /// The value; none is a tombstone.
+    pub value: Option<Bytes>,
+    /// Names and values, in order; a name may occur twice.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// The records of one whole batch, whose checksum the caller has verified.
+/// Keys and values are slices of the batch, or of its one decompressed payload.
+pub fn decode_batch(
+    batch: &Bytes,
+    max_decompressed_bytes: usize,
+) -> Result<Vec<StoredRecord>, BatchError> {
+    let header = BatchHeader::parse(batch)?;
+    let size_bytes = header.size_bytes();
+    if batch.len() < size_bytes {
+        return Err(BatchError::Truncated {
+            needed_bytes: size_bytes,
+            available_bytes: batch.len(),
+        });
+    }
+    let payload = batch.slice(HEADER_LEN..size_bytes);
+    let payload = match header.compression() {
+        Compression::None => payload,
+        codec => Bytes::from(decompress(codec, &payload, max_decompressed_bytes)?),
+    };
+    decode_payload(&header, &payload)
+}
+
+fn decode_payload(header: &BatchHeader, payload: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
+    let count = usize::try_from(header.record_count).unwrap_or(0);
+    let mut records = Vec::with_capacity(count.min(payload.len() / SMALLEST_RECORD_LEN));
+    let mut walker = RecordWalker::new(payload);
+    let slice = |range: Range<usize>| payload.slice(range);
+    for index in 0..header.record_count {
+        let mut headers = Vec::new();
+        let record = walker.next(|name, value| headers.push((slice(name), value.map(slice))));
+        let record = record.map_err(|reason| BatchError::BadRecord { index, reason })?;
+        if !(0..=header.last_offset_delta).contains(&record.offset_delta) {
+            let reason = "offset outside of the batch";
+            return Err(BatchError::BadRecord { index, reason });
+        }
+        let timestamp_ms = if header.is_log_append_time() {
+            header.max_timestamp
+        } else {
+            header.base_timestamp.wrapping_add(record.timestamp_delta)
+        };
+        records.push(StoredRecord {
+            offset: header
+                .base_offset
+                .wrapping_add(i64::from(record.offset_delta)),
+            timestamp_ms,
+            key: record.key.map(slice),
+            value: record.value.map(slice),
+            headers,
+        });
+    }
+    walker.finish(header.record_count)?;
+    Ok(records)
+}
+
+/// The records of all batches in `data` (what a read gives), from `from_offset` on and without those
+/// of control batches. The limit holds for each batch.
+pub fn decode_all(
+    data: &Bytes,
+    from_offset: i64,
+    max_decompressed_bytes: usize,
+) -> Result<Vec<StoredRecord>, BatchError> {
+    let mut records = Vec::new();
+    let mut rest = data.clone();
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(&rest)?;
+        let size_bytes = header.size_bytes();
+        if rest.len() < size_bytes {
+            return Err(BatchError::Truncated {
+                needed_bytes: size_bytes,
+                available_bytes: rest.len(),
+            });
+        }
+        let batch = rest.split_to(size_bytes);
+        if header.is_control() || header.last_offset() < from_offset {
+            continue;
+        }
+        let decoded = decode_batch(&batch, max_decompressed_bytes)?;
+        records.extend(decoded.into_iter().filter(|r| r.offset >= from_offset));
+    }
+    Ok(records)
+}
+
+/// Where the parts of one record stand in the payload.
+pub(crate) struct RecordParts {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub key: Option<Range<usize>>,
+    pub value: Option<Range<usize>>,
+}
+
+/// Steps through an uncompressed payload without copying or allocating.
+pub(crate) struct RecordWalker<'a> {
+    payload: &'a [u8],
+    pos: usize,
+}
+
+type Reason = &'static str;
+
+impl<'a> RecordWalker<'a> {
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self { payload, pos: 0 }
+    }
+
+    /// The next record. Every length is checked against the record that holds it.
+    pub fn next(
+        &mut self,
+        mut on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
+    ) -> Result<RecordParts, Reason> {
+        let length = self.varint(self.payload.len())?;
+        let length = usize::try_from(length).map_err(|_| "negative length")?;
+        let end = self.pos.saturating_add(length);
+        if end > self.payload.len() {
+            return Err("longer than the batch");
+        }
+        self.pos += 1; // Attributes; none is defined.
+        if self.pos > end {
+            return Err("shorter than its fields");
+        }
+        let timestamp_delta = self.varlong(end)?;
+        let offset_delta = self.varint(end)?;
+        let key = self.sized(end)?;
+        let value = self.sized(end)?;
+        let header_count = self.varint(end)?;
+        if header_count < 0 {
+            return Err("negative header count");
+        }
+        // Each header takes two bytes at least, so a count that lies runs into `end` soon.
+        for _ in 0..header_count {
+            let name = self.sized(end)?.ok_or("header without a name")?;
+            let value = self.sized(end)?;
+            on_header(name, value);
+        }
+        if self.pos != end {
+            return Err("longer than its fields");
+        }
+        Ok(RecordParts {
+            timestamp_delta,
+            offset_delta,
+            key,
+            value,
+        })
+    }
+
+    /// Says whether the payload ends where its last record does.
+    pub fn finish(&self, record_count: i32) -> Result<(), BatchError> {
+        if self.pos == self.payload.len() {
+            return Ok(());
+        }
+        Err(BatchError::BadRecord {
+            index: record_count,
+            reason: "bytes behind the last record",
+        })
+    }
+
+    /// A field with its length before it; -1 is null.
+    fn sized(&mut self, end: usize) -> Result<Option<Range<usize>>, Reason> {
+        let length = self.varint(end)?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).map_err(|_| "negative field length")?;
+        let field = self.pos..self.pos.saturating_add(length);
+        if field.end > end {
+            return Err("field longer than the record");
+        }
+        self.pos = field.end;
+        Ok(Some(field))
+    }
+
+    fn varint(&mut self, end: usize) -> Result<i32, Reason> {
+        let raw = self.unsigned(end, 5)?;
+        let raw = u32::try_from(raw).map_err(|_| "varint too large")?;
+        Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
+    }
+
+    fn varlong(&mut self, end: usize) -> Result<i64, Reason> {
+        let raw = self.unsigned(end, 10)?;
+        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    }
+
+    fn unsigned(&mut self, end: usize, max_bytes: u32) -> Result<u64, Reason> {
+        let mut value = 0_u64;
+        for index in 0..max_bytes {
+            if self.pos >= end {
+                return Err("varint cut off");
+            }
+            let byte = *self.payload.get(self.pos).ok_or("varint cut off")?;
+            self.pos += 1;
+            let bits = u64::from(byte & 0x7f);
+            let shift = index * 7;
+            if shift == 63 && bits > 1 {
+                return Err("varint too large");
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("varint too long")
+    }
+}
+
+fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_varlong(out: &mut Vec<u8>, value: i64) {
+    put_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+fn put_sized(out: &mut Vec<u8>, field: Option<&Bytes>) {
+    match field {
+        None => put_varlong(out, -1),
+        Some(bytes) => {
+            put_varlong(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Appends a record to an uncompressed payload.
+pub(crate) fn put_record(
+    out: &mut Vec<u8>,
+    record: &Record,
+    timestamp_delta: i64,
+    offset_delta: i32,
+) {
+    let mut body = vec![0]; // Attributes.
+    put_varlong(&mut body, timestamp_delta);
+    put_varlong(&mut body, i64::from(offset_delta));
+    put_sized(&mut body, record.key.as_ref());
+    put_sized(&mut body, record.value.as_ref());
+    put_varlong(&mut body, record.headers.len() as i64);
+    for (name, value) in &record.headers {
+        put_sized(&mut body, Some(name));
+        put_sized(&mut body, value.as_ref());
+    }
+    put_varlong(out, body.len() as i64);
+    out.extend_from_slice(&body);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn nothing(_: Range<usize>, _: Option<Range<usize>>) {}
+
+    #[test]
+    fn a_record_has_kafkas_bytes() {
+        let record = Record {
+            key: Some(Bytes::from_static(b"k")),
+            value: None,
+            headers: vec![(Bytes::from_static(b"h"), Some(Bytes::from_static(b"v")))],
+            timestamp_ms: 0,
+        };
+        let mut out = Vec::new();
+        put_record(&mut out, &record, 300, 1);
+        let expected = [24, 0, 0xd8, 4, 2, 2, b'k', 1, 2, 2, b'h', 2, b'v'];
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn varints_of_every_size_survive() {
+        let values = [
+            0,
+            -1,
+            1,
+            63,
+            64,
+            -65,
+            i64::from(i32::MAX),
+            i64::MAX,
+            i64::MIN,
+        ];
+        for value in values {
+            let mut out = Vec::new();
+            put_varlong(&mut out, value);
+            let mut walker = RecordWalker::new(&out);
+            assert_eq!(walker.varlong(out.len()).unwrap(), value);
+            assert_eq!(walker.pos, out.len());
+        }
+    }
+
+    #[test]
+    fn oversized_varints_are_refused() {
+        let eleven = [0xff; 11];
+        assert!(RecordWalker::new(&eleven).varlong(11).is_err());
+        let seventy_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03];
+        assert!(RecordWalker::new(&seventy_bits).varlong(10).is_err());
+        let thirty_three_bits = [0xff, 0xff, 0xff, 0xff, 0x1f];
+        assert!(RecordWalker::new(&thirty_three_bits).varint(5).is_err());
+    }
+
+    #[test]
+    fn lengths_that_lie_are_named() {
+        let why = |bytes: &[u8]| RecordWalker::new(bytes).next(nothing).err().unwrap();
+        assert_eq!(why(&[]), "varint cut off");
+        assert_eq!(why(&[1]), "negative length");
+        assert_eq!(why(&[0]), "shorter than its fields");
+        assert_eq!(why(&[40, 0]), "longer than the batch");
+        assert_eq!(
+            why(&[12, 0, 0, 0, 40, 1, 0]),
+            "field longer than the record"
+        );
+        assert_eq!(why(&[12, 0, 0, 0, 1, 1, 40]), "varint cut off");
+        assert_eq!(why(&[12, 0, 0, 0, 1, 1, 1]), "negative header count");
+        assert_eq!(why(&[16, 0, 0, 0, 1, 1, 2, 1, 1]), "header without a name");
+        assert_eq!(why(&[14, 0, 0, 0, 1, 1, 0, 9]), "longer than its fields");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut walker = RecordWalker::new(&bytes);
+            while walker.next(nothing).is_ok() {}
+            prop_assert!(walker.pos <= bytes.len());
+        }
+    }
+}

@@ -1,1 +1,73 @@
-//! To be written.
+//! What storage asks of a disk, and nothing more: the real one and the simulated one stand behind it.
+//!
+//! The promises are those that Linux file systems keep across a power cut. `sync_data` makes written
+//! bytes durable and a size that has grown; a cut file needs `sync_all`. A created, renamed or removed
+//! name is durable after `sync_dir` of its directory. A failed write or sync is reported once per open
+//! file and must never be retried in place.
+
+mod real;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use real::RealDisk;
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A file that must not exist yet, for reading and writing.
+    CreateNew,
+}
+
+/// A disk: named files in directories.
+pub trait Disk: Send + Sync {
+    /// Opens a file. Every call gives a file description of its own.
+    fn open(&self, path: &Path, mode: Open) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates one directory; its parent must exist, it may exist itself.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Whether a file or directory of that name exists.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Renames a file or directory, replacing a file of the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that may still be written to the file system that holds `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
+    /// `WouldBlock` says that another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Fills `buf` from `pos`; short only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
+    /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
+    /// Makes the written bytes durable, and the size if it has grown.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Makes the written bytes and the size durable.
+    fn sync_all(&self) -> io::Result<()>;
+    /// Cuts or extends (with zeros) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The file's size.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Writes zeros to `len` bytes from `pos`, so that later writes there change no metadata and
+    /// cannot run out of space. Bytes that stood there are lost.
+    fn allocate(&self, pos: u64, len: u64) -> io::Result<()>;
+}

@@ -1,0 +1,229 @@
+//! The machine's file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::{Disk, DiskFile, Open};
+
+/// Zeros are written in pieces of this size.
+const ZEROS_LEN: usize = 1 << 20;
+static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
+
+/// The file system of the machine, by its ordinary calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+/// Says which call failed on which path; the kind of the error stays.
+fn named(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            Open::Read => {}
+            Open::ReadWrite => {
+                options.write(true);
+            }
+            Open::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        let file = options.open(path).map_err(named("open", path))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other.map_err(named("create directory", path)),
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(named("list", path))? {
+            let name = entry.map_err(named("list", path))?.file_name();
+            names.push(name.into_string().map_err(|name| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("list {}: {name:?} is not a UTF-8 name", path.display()),
+                )
+            })?);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        fs::exists(path).map_err(named("look for", path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to).map_err(named("rename", from))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path).map_err(named("remove", path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path).map_err(named("remove directory", path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let synced = File::open(path).and_then(|directory| directory.sync_all());
+        synced.map_err(named("sync directory", path))
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = statvfs(path).map_err(|e| named("statvfs", path)(e.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(named("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                format!("{} is locked by another process", path.display()),
+            )),
+            Err(TryLockError::Error(e)) => Err(named("lock", path)(e)),
+        }
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, pos.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, pos)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn allocate(&self, pos: u64, len: u64) -> io::Result<()> {
+        // Asking for the whole range at once gets contiguous blocks and an early "no space". Extents
+        // made so are still "unwritten": the first write to each costs a metadata commit at the next
+        // sync. So zeros are written as well. File systems without fallocate do with the zeros.
+        match fallocate(&self.0, FallocateFlags::empty(), pos, len) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut done = 0;
+        while done < len {
+            let piece = usize::try_from(len - done).map_or(ZEROS_LEN, |n| n.min(ZEROS_LEN));
+            let zeros = ZEROS.get(..piece).unwrap_or(&ZEROS);
+            self.0.write_all_at(zeros, pos.saturating_add(done))?;
+            done += zeros.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn writes_reads_cuts_and_extends() {
+        let dir = directory();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        file.write_at(b"hello", 3).unwrap();
+        let mut buf = [1; 16];
+        assert_eq!(file.read_at(&mut buf, 0).unwrap(), 8);
+        assert_eq!(&buf[..8], b"\0\0\0hello");
+        file.set_len(4).unwrap();
+        file.sync_all().unwrap();
+        file.allocate(2, 3 << 20).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(file.len().unwrap(), (3 << 20) + 2);
+        assert_eq!(file.read_at(&mut buf, (3 << 20) + 2).unwrap(), 0);
+        let kind = RealDisk.open(&path, Open::CreateNew).err().unwrap().kind();
+        assert_eq!(kind, io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn errors_name_the_path_and_keep_their_kind() {
+        let path = directory().path().join("missing");
+        let error = RealDisk.open(&path, Open::Read).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("missing"));
+    }
+
+    #[test]
+    fn names_are_made_renamed_listed_and_removed() {
+        let dir = directory();
+        let sub = dir.path().join("sub");
+        RealDisk.create_dir(&sub).unwrap();
+        RealDisk.create_dir(&sub).unwrap();
+        RealDisk.open(&sub.join("b"), Open::CreateNew).unwrap();
+        RealDisk.open(&sub.join("a"), Open::CreateNew).unwrap();
+        assert_eq!(RealDisk.list(&sub).unwrap(), ["a", "b"]);
+        RealDisk.rename(&sub.join("a"), &sub.join("b")).unwrap();
+        RealDisk.sync_dir(&sub).unwrap();
+        assert_eq!(RealDisk.list(&sub).unwrap(), ["b"]);
+        assert!(RealDisk.remove_dir(&sub).is_err());
+        RealDisk.remove_file(&sub.join("b")).unwrap();
+        RealDisk.remove_dir(&sub).unwrap();
+        assert!(!RealDisk.exists(&sub).unwrap());
+        assert!(RealDisk.free_bytes(dir.path()).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_lock_is_held_until_dropped() {
+        let dir = directory();
+        let path = dir.path().join("lock");
+        let held = RealDisk.lock(&path).unwrap();
+        let refused = RealDisk.lock(&path).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        RealDisk.lock(&path).unwrap();
+    }
+}
