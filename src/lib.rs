@@ -6,6 +6,7 @@
 //! - [`kafka`]: the only place that knows Kafka's wire versions.
 //! - [`http`]: publish, consume and metrics over HTTP.
 //! - [`processing`]: the exactly-once stream processing engine.
+//! - [`config`], [`telemetry`], [`metrics`], [`shutdown`]: what a process is told, what it tells, and how it ends.
 //! - [`server`]: one running process: storage, broker, listeners.
 //! - [`cli`]: one file per subcommand of the `riverlog` binary; [`demo`] is the main job.
 
@@ -16,6 +17,7 @@ pub mod demo;
 pub mod groups;
 pub mod http;
 pub mod kafka;
+pub mod metrics;
 pub mod processing;
 pub mod server;
 pub mod shutdown;

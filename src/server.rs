@@ -1,1 +1,198 @@
-//! To be written.
+//! One running broker: the storage under one data directory, the broker above it, the listeners in front.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, lookup_host};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ConfigError, HostPort};
+use crate::http;
+use crate::shutdown::Shutdown;
+
+/// A started server. Dropping it without [`Server::shutdown`] is a crash, which is safe but not polite.
+#[derive(Debug)]
+pub struct Server {
+    data_dir: PathBuf,
+    listeners: Vec<BoundListener>,
+    http_addr: SocketAddr,
+    shutdown: Shutdown,
+    tasks: JoinSet<()>,
+    drain_timeout: Duration,
+}
+
+/// Where Kafka clients connect, with the real port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundListener {
+    /// The bound address.
+    pub addr: SocketAddr,
+    /// What Metadata answers give, `HOST:PORT`.
+    pub advertised: String,
+}
+
+/// Why a server does not start or does not end cleanly. Each says what and where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error("{what} {addr}: {source}{}", hint(source))]
+    Listen {
+        /// `kafka address` or `http address`.
+        what: &'static str,
+        /// As configured.
+        addr: HostPort,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Connections did not end in time. Nothing acknowledged is lost by that.
+    #[error("connections were still busy after {} ms and were cut", .0.as_millis())]
+    DrainTimeout(Duration),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another process listens there: stop it, or choose another port; port 0 takes a free one)"
+        }
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        _ => "",
+    }
+}
+
+impl Server {
+    /// Recovers the data directory, then listens. When this returns, clients are being served.
+    ///
+    /// # Errors
+    /// [`ServerError`] says what is in the way.
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
+        raise_open_files_limit();
+        let mut sockets = Vec::new();
+        for listener in &config.listeners {
+            sockets.push((
+                bind(&config, "kafka address", &listener.addr).await?,
+                listener,
+            ));
+        }
+        let (http_socket, http_addr) = bind(&config, "http address", &config.http_addr).await?;
+
+        let shutdown = Shutdown::new();
+        let mut tasks = JoinSet::new();
+        let mut listeners = Vec::new();
+        for ((_socket, addr), listener) in sockets {
+            let mut advertised = listener.advertised.clone();
+            if advertised.port == 0 {
+                advertised.port = addr.port();
+            }
+            listeners.push(BoundListener {
+                addr,
+                advertised: advertised.to_string(),
+            });
+        }
+        tasks.spawn(http::serve(
+            http_socket,
+            http::router(),
+            config.http.clone(),
+            shutdown.token(),
+        ));
+        Ok(Self {
+            data_dir: config.data_dir,
+            listeners,
+            http_addr,
+            shutdown,
+            tasks,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where Kafka clients connect: the first listener.
+    #[must_use]
+    pub fn kafka_addr(&self) -> SocketAddr {
+        self.listeners
+            .first()
+            .map_or(self.http_addr, |listener| listener.addr)
+    }
+
+    /// All Kafka listeners, in the order of the configuration.
+    #[must_use]
+    pub fn listeners(&self) -> &[BoundListener] {
+        &self.listeners
+    }
+
+    /// Where HTTP is served.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where the data is, as an absolute path where that can be known.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Takes on nothing new, finishes what is under way, and closes the storage.
+    ///
+    /// # Errors
+    /// When connections had to be cut, or the storage could not close cleanly.
+    pub async fn shutdown(mut self) -> Result<(), ServerError> {
+        self.shutdown.request();
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout(self.drain_timeout, drained)
+            .await
+            .is_ok();
+        self.tasks.shutdown().await;
+        if in_time {
+            Ok(())
+        } else {
+            Err(ServerError::DrainTimeout(self.drain_timeout))
+        }
+    }
+}
+
+/// Binds the first address of a host that can be bound, after checking all of them.
+async fn bind(
+    config: &Config,
+    what: &'static str,
+    addr: &HostPort,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen {
+        what,
+        addr: addr.clone(),
+        source,
+    };
+    let candidates: Vec<SocketAddr> = lookup_host((addr.host.as_str(), addr.port))
+        .await
+        .map_err(failed)?
+        .collect();
+    for candidate in &candidates {
+        config.check_exposure(what, addr, *candidate)?;
+    }
+    let socket = TcpListener::bind(candidates.as_slice())
+        .await
+        .map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+/// Segments and connections are open files, and the usual soft limit of 1024 is meant for `select`.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, soft = limit.current, "the limit of open files stays as it is");
+    }
+}

@@ -1,1 +1,56 @@
-//! To be written.
+//! The command line: one file per subcommand, each with its arguments and an async `run`.
+
+pub mod serve;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+/// A durable, Kafka-compatible log broker with exactly-once stream processing in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "riverlog", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker: Kafka protocol and HTTP over one data directory.
+    Serve(serve::ServeArgs),
+}
+
+/// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = Cli::parse(); // Exits with 2, and says why, when the arguments are wrong.
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return failed(&anyhow::Error::new(error).context("the async runtime does not start"));
+        }
+    };
+    let outcome = runtime.block_on(dispatch(cli.command, started));
+    // A thread that waits for standard input would otherwise keep a finished process alive.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args, started).await,
+    }
+}
+
+/// The whole chain of causes on one line: a person reads it, and a script can show it.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("riverlog: {error:#}");
+    ExitCode::FAILURE
+}

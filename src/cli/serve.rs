@@ -1,0 +1,66 @@
+//! `riverlog serve`: the broker as a process.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::server::Server;
+use crate::shutdown::Signals;
+use crate::telemetry;
+
+/// Arguments of `riverlog serve`.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// TOML file with any of these settings, named with underscores (`http_addr`); variables and flags win over it
+    #[arg(long, value_name = "FILE", env = "RIVERLOG_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// When the server cannot start, or cannot end cleanly.
+pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
+    let below = match &args.config {
+        Some(path) => Settings::from_file(path)?,
+        None => Settings::default(),
+    };
+    let config = args.settings.over(below).resolve()?;
+    telemetry::install(config.log_format, &config.log)?;
+    let signals = Signals::install().context("installing signal handlers")?;
+    let server = Server::start(config).await?;
+    announce(&server, started).context("standard output")?;
+    let signal = signals.first().await;
+    tracing::info!(signal, "draining");
+    server.shutdown().await?;
+    tracing::info!("ended cleanly");
+    Ok(())
+}
+
+/// Where everything is, in lines that scripts may parse: the name first, then the value. Flushed at once,
+/// because whoever started this process waits for the first line.
+fn announce(server: &Server, started: Instant) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "riverlog {} ready in {} ms",
+        env!("CARGO_PKG_VERSION"),
+        started.elapsed().as_millis()
+    )?;
+    for listener in server.listeners() {
+        write!(out, "  kafka  {}", listener.addr)?;
+        if listener.advertised != listener.addr.to_string() {
+            write!(out, "  advertised as {}", listener.advertised)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "  http   http://{}", server.http_addr())?;
+    writeln!(out, "  data   {}", server.data_dir().display())?;
+    out.flush()
+}

@@ -1,0 +1,265 @@
+//! The settings as they are given: one struct is the flags, the environment variables and the config file, so
+//! that the three cannot drift apart. A field that is `None` was not given there.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Config, ConfigError, HostPort, HttpLimits, ListenerConfig};
+use crate::telemetry::LogFormat;
+
+/// What can be said by flag (`--http-addr`), by environment (`RIVERLOG_HTTP_ADDR`) and in the file (`http_addr`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Directory of the data, created when missing [default: ./riverlog-data]
+    #[arg(long, value_name = "DIR", env = "RIVERLOG_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where Kafka clients connect; port 0 takes a free port [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT", env = "RIVERLOG_KAFKA_ADDR")]
+    pub kafka_addr: Option<HostPort>,
+
+    /// What clients of --kafka-addr are told to connect to [default: the host of --kafka-addr, the bound port]
+    #[arg(long, value_name = "HOST:PORT", env = "RIVERLOG_ADVERTISED_ADDR")]
+    pub advertised_addr: Option<HostPort>,
+
+    /// A further address for Kafka clients and what they are told to connect to; may be repeated
+    /// (variable: separated by commas; file: `[[listener]]` with `addr` and `advertised_addr`)
+    #[arg(
+        long,
+        value_name = "HOST:PORT[=HOST:PORT]",
+        env = "RIVERLOG_LISTENER",
+        value_delimiter = ','
+    )]
+    #[serde(default)]
+    pub listener: Vec<ListenerSetting>,
+
+    /// Where HTTP is served; port 0 takes a free port [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT", env = "RIVERLOG_HTTP_ADDR")]
+    pub http_addr: Option<HostPort>,
+
+    /// Listen on addresses that other machines reach although there is no authentication: anyone who connects
+    /// can read, write and delete everything
+    #[arg(long, value_name = "BOOL", env = "RIVERLOG_ALLOW_INSECURE_PUBLIC_LISTEN", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub allow_insecure_public_listen: Option<bool>,
+
+    /// HTTP connections served at a time, 1 to 100000 [default: 1024]
+    #[arg(long, value_name = "N", env = "RIVERLOG_HTTP_MAX_CONNECTIONS")]
+    pub http_max_connections: Option<u64>,
+
+    /// Largest raw or JSON request body and longest NDJSON line, in bytes, 1024 to 1073741824 [default: 8388608]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_HTTP_MAX_BODY_BYTES")]
+    pub http_max_body_bytes: Option<u64>,
+
+    /// Longest silence inside an HTTP request body, in milliseconds [default: 30000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_HTTP_BODY_IDLE_TIMEOUT_MS")]
+    pub http_body_idle_timeout_ms: Option<u64>,
+
+    /// Longest time for an HTTP request head to arrive, and longest pause between two requests of a
+    /// connection, in milliseconds [default: 30000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_HTTP_HEADER_TIMEOUT_MS")]
+    pub http_header_timeout_ms: Option<u64>,
+
+    /// How long requests under way may take to finish after SIGTERM or SIGINT, in milliseconds [default: 10000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_DRAIN_TIMEOUT_MS")]
+    pub drain_timeout_ms: Option<u64>,
+
+    /// How log lines look [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "RIVERLOG_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: a level, or directives such as `info,riverlog::kafka=debug` [default: info]
+    #[arg(long, value_name = "FILTER", env = "RIVERLOG_LOG")]
+    pub log: Option<String>,
+}
+
+/// One more socket for Kafka clients.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSetting {
+    /// Where to listen.
+    pub addr: HostPort,
+    /// What clients are told to connect to, when it is not `addr`.
+    pub advertised_addr: Option<HostPort>,
+}
+
+impl FromStr for ListenerSetting {
+    type Err = super::HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((addr, advertised)) => Ok(Self {
+                addr: addr.parse()?,
+                advertised_addr: Some(advertised.parse()?),
+            }),
+            None => Ok(Self {
+                addr: text.parse()?,
+                advertised_addr: None,
+            }),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not TOML, or names a setting that does not exist.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            reason: describe(&text, &error),
+        })
+    }
+
+    /// These settings where they are given, `below` where they are not.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        // Spelled out without `..`, so that a new setting cannot be forgotten here.
+        Self {
+            data_dir: self.data_dir.or(below.data_dir),
+            kafka_addr: self.kafka_addr.or(below.kafka_addr),
+            advertised_addr: self.advertised_addr.or(below.advertised_addr),
+            listener: if self.listener.is_empty() {
+                below.listener
+            } else {
+                self.listener
+            },
+            http_addr: self.http_addr.or(below.http_addr),
+            allow_insecure_public_listen: self
+                .allow_insecure_public_listen
+                .or(below.allow_insecure_public_listen),
+            http_max_connections: self.http_max_connections.or(below.http_max_connections),
+            http_max_body_bytes: self.http_max_body_bytes.or(below.http_max_body_bytes),
+            http_body_idle_timeout_ms: self
+                .http_body_idle_timeout_ms
+                .or(below.http_body_idle_timeout_ms),
+            http_header_timeout_ms: self.http_header_timeout_ms.or(below.http_header_timeout_ms),
+            drain_timeout_ms: self.drain_timeout_ms.or(below.drain_timeout_ms),
+            log_format: self.log_format.or(below.log_format),
+            log: self.log.or(below.log),
+        }
+    }
+
+    /// Fills in the defaults and checks what can be checked without opening anything.
+    ///
+    /// # Errors
+    /// When a value is out of range or the settings contradict each other.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let first = ListenerSetting {
+            addr: self
+                .kafka_addr
+                .unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
+            advertised_addr: self.advertised_addr,
+        };
+        let listeners = std::iter::once(first)
+            .chain(self.listener)
+            .map(listener)
+            .collect::<Result<_, _>>()?;
+        let limits = HttpLimits::default();
+        Ok(Config {
+            data_dir: self
+                .data_dir
+                .unwrap_or_else(|| PathBuf::from("./riverlog-data")),
+            listeners,
+            http_addr: self
+                .http_addr
+                .unwrap_or_else(|| HostPort::new("127.0.0.1", 8080)),
+            http: HttpLimits {
+                max_connections: count(
+                    "http_max_connections",
+                    self.http_max_connections,
+                    limits.max_connections,
+                    (1, 100_000, "1 to 100000"),
+                )?,
+                max_body_bytes: count(
+                    "http_max_body_bytes",
+                    self.http_max_body_bytes,
+                    limits.max_body_bytes,
+                    (1024, 1 << 30, "1024 to 1073741824 bytes"),
+                )?,
+                body_idle_timeout: millis(
+                    "http_body_idle_timeout_ms",
+                    self.http_body_idle_timeout_ms,
+                    limits.body_idle_timeout,
+                )?,
+                header_timeout: millis(
+                    "http_header_timeout_ms",
+                    self.http_header_timeout_ms,
+                    limits.header_timeout,
+                )?,
+            },
+            allow_insecure_public_listen: self.allow_insecure_public_listen.unwrap_or(false),
+            log_format: self.log_format.unwrap_or_default(),
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            drain_timeout: millis(
+                "drain_timeout_ms",
+                self.drain_timeout_ms,
+                Duration::from_secs(10),
+            )?,
+        })
+    }
+}
+
+fn listener(setting: ListenerSetting) -> Result<ListenerConfig, ConfigError> {
+    let ListenerSetting {
+        addr,
+        advertised_addr,
+    } = setting;
+    let advertised = advertised_addr.unwrap_or_else(|| HostPort::new(addr.host.clone(), 0));
+    if advertised.is_wildcard() {
+        return Err(ConfigError::WildcardAdvertised(addr));
+    }
+    Ok(ListenerConfig { addr, advertised })
+}
+
+fn count(
+    name: &'static str,
+    given: Option<u64>,
+    default: usize,
+    (least, most, range): (u64, u64, &'static str),
+) -> Result<usize, ConfigError> {
+    let Some(value) = given else {
+        return Ok(default);
+    };
+    let refused = ConfigError::OutOfRange { name, value, range };
+    if !(least..=most).contains(&value) {
+        return Err(refused);
+    }
+    usize::try_from(value).map_err(|_| refused)
+}
+
+fn millis(
+    name: &'static str,
+    given: Option<u64>,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    const DAY_MS: u64 = 86_400_000;
+    match given {
+        None => Ok(default),
+        Some(value) if (1..=DAY_MS).contains(&value) => Ok(Duration::from_millis(value)),
+        Some(value) => Err(ConfigError::OutOfRange {
+            name,
+            value,
+            range: "1 to 86400000 milliseconds (a day)",
+        }),
+    }
+}
+
+/// The parser's message on one line, with the line number in front.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map(|before| before.matches('\n').count() + 1);
+    let message = error.message().replace('\n', "; ");
+    match line {
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
+    }
+}

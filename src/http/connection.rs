@@ -1,0 +1,80 @@
+//! The accept loop: bounds on connections and on the time that a silent or dawdling client may take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::stall::StallGuard;
+use crate::config::HttpLimits;
+use crate::shutdown::Token;
+
+/// A request head larger than this is answered with 431.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+const MAX_HEADERS: usize = 128;
+/// A client that does not take its answer for this long is cut.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// Serves connections until shutdown is requested and those under way have ended.
+pub async fn serve(socket: TcpListener, router: Router, limits: HttpLimits, shutdown: Token) {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // A place first, then a client: those that find no place wait in the kernel's queue.
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            Some((socket.accept().await, place))
+        };
+        tokio::select! {
+            () = shutdown.requested() => break,
+            Some(_) = connections.join_next() => {}
+            Some((accepted, place)) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, router.clone(), limits.header_timeout, shutdown.clone(), place));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: connections that end give some back.
+                    tracing::warn!(%error, "an HTTP connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    header_timeout: Duration,
+    shutdown: Token,
+    _place: OwnedSemaphorePermit,
+) {
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(StallGuard::new(stream, WRITE_STALL));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(io, TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.requested() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The client's doing in nearly every case; the log of an operator is not the place for it.
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
