@@ -6,12 +6,14 @@
 //! file and must never be retried in place.
 
 mod real;
+pub mod simulated;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealDisk;
+pub use simulated::SimulatedDisk;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
