@@ -109,22 +109,14 @@ impl Metrics {
     /// Makes the counters visible to a scrape of `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let families = self.families.clone();
-        registry.register(
-            "records_in",
-            "Records written and synced",
-            families.records_in,
-        );
+        registry.register("records_in", "Records written and synced", families.records_in);
         registry.register_with_unit(
             "in",
             "Bytes of batches written and synced",
             Unit::Bytes,
             families.bytes_in,
         );
-        registry.register(
-            "records_out",
-            "Records given to HTTP readers",
-            families.records_out,
-        );
+        registry.register("records_out", "Records given to HTTP readers", families.records_out);
         registry.register_with_unit(
             "out",
             "Bytes of batches given to readers",
@@ -154,10 +146,7 @@ mod tests {
             text.contains("riverlog_records_in_total{protocol=\"kafka\"} 3"),
             "{text}"
         );
-        assert!(
-            text.contains("riverlog_connections{protocol=\"http\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("riverlog_connections{protocol=\"http\"} 1"), "{text}");
         assert!(
             text.contains("request=\"publish\",outcome=\"client_error\"} 1"),
             "{text}"

@@ -73,10 +73,7 @@ impl Server {
         raise_open_files_limit();
         let mut sockets = Vec::new();
         for listener in &config.listeners {
-            sockets.push((
-                bind(&config, "kafka address", &listener.addr).await?,
-                listener,
-            ));
+            sockets.push((bind(&config, "kafka address", &listener.addr).await?, listener));
         }
         let (http_socket, http_addr) = bind(&config, "http address", &config.http_addr).await?;
 
@@ -112,9 +109,7 @@ impl Server {
     /// Where Kafka clients connect: the first listener.
     #[must_use]
     pub fn kafka_addr(&self) -> SocketAddr {
-        self.listeners
-            .first()
-            .map_or(self.http_addr, |listener| listener.addr)
+        self.listeners.first().map_or(self.http_addr, |listener| listener.addr)
     }
 
     /// All Kafka listeners, in the order of the configuration.
@@ -142,9 +137,7 @@ impl Server {
     pub async fn shutdown(mut self) -> Result<(), ServerError> {
         self.shutdown.request();
         let drained = async { while self.tasks.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout(self.drain_timeout, drained)
-            .await
-            .is_ok();
+        let in_time = tokio::time::timeout(self.drain_timeout, drained).await.is_ok();
         self.tasks.shutdown().await;
         if in_time {
             Ok(())
@@ -155,11 +148,7 @@ impl Server {
 }
 
 /// Binds the first address of a host that can be bound, after checking all of them.
-async fn bind(
-    config: &Config,
-    what: &'static str,
-    addr: &HostPort,
-) -> Result<(TcpListener, SocketAddr), ServerError> {
+async fn bind(config: &Config, what: &'static str, addr: &HostPort) -> Result<(TcpListener, SocketAddr), ServerError> {
     let failed = |source| ServerError::Listen {
         what,
         addr: addr.clone(),
@@ -172,9 +161,7 @@ async fn bind(
     for candidate in &candidates {
         config.check_exposure(what, addr, *candidate)?;
     }
-    let socket = TcpListener::bind(candidates.as_slice())
-        .await
-        .map_err(failed)?;
+    let socket = TcpListener::bind(candidates.as_slice()).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     Ok((socket, bound))
 }

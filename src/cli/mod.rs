@@ -25,10 +25,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let cli = Cli::parse(); // Exits with 2, and says why, when the arguments are wrong.
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return failed(&anyhow::Error::new(error).context("the async runtime does not start"));

@@ -136,12 +136,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::PublicWithoutAuthentication`].
-    pub fn check_exposure(
-        &self,
-        what: &'static str,
-        addr: &HostPort,
-        bound: SocketAddr,
-    ) -> Result<(), ConfigError> {
+    pub fn check_exposure(&self, what: &'static str, addr: &HostPort, bound: SocketAddr) -> Result<(), ConfigError> {
         if bound.ip().is_loopback() || self.allow_insecure_public_listen {
             return Ok(());
         }

@@ -131,14 +131,10 @@ impl Settings {
                 self.listener
             },
             http_addr: self.http_addr.or(below.http_addr),
-            allow_insecure_public_listen: self
-                .allow_insecure_public_listen
-                .or(below.allow_insecure_public_listen),
+            allow_insecure_public_listen: self.allow_insecure_public_listen.or(below.allow_insecure_public_listen),
             http_max_connections: self.http_max_connections.or(below.http_max_connections),
             http_max_body_bytes: self.http_max_body_bytes.or(below.http_max_body_bytes),
-            http_body_idle_timeout_ms: self
-                .http_body_idle_timeout_ms
-                .or(below.http_body_idle_timeout_ms),
+            http_body_idle_timeout_ms: self.http_body_idle_timeout_ms.or(below.http_body_idle_timeout_ms),
             http_header_timeout_ms: self.http_header_timeout_ms.or(below.http_header_timeout_ms),
             drain_timeout_ms: self.drain_timeout_ms.or(below.drain_timeout_ms),
             log_format: self.log_format.or(below.log_format),
@@ -152,9 +148,7 @@ impl Settings {
     /// When a value is out of range or the settings contradict each other.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let first = ListenerSetting {
-            addr: self
-                .kafka_addr
-                .unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
+            addr: self.kafka_addr.unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
             advertised_addr: self.advertised_addr,
         };
         let listeners = std::iter::once(first)
@@ -163,13 +157,9 @@ impl Settings {
             .collect::<Result<_, _>>()?;
         let limits = HttpLimits::default();
         Ok(Config {
-            data_dir: self
-                .data_dir
-                .unwrap_or_else(|| PathBuf::from("./riverlog-data")),
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("./riverlog-data")),
             listeners,
-            http_addr: self
-                .http_addr
-                .unwrap_or_else(|| HostPort::new("127.0.0.1", 8080)),
+            http_addr: self.http_addr.unwrap_or_else(|| HostPort::new("127.0.0.1", 8080)),
             http: HttpLimits {
                 max_connections: count(
                     "http_max_connections",
@@ -197,20 +187,13 @@ impl Settings {
             allow_insecure_public_listen: self.allow_insecure_public_listen.unwrap_or(false),
             log_format: self.log_format.unwrap_or_default(),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
-            drain_timeout: millis(
-                "drain_timeout_ms",
-                self.drain_timeout_ms,
-                Duration::from_secs(10),
-            )?,
+            drain_timeout: millis("drain_timeout_ms", self.drain_timeout_ms, Duration::from_secs(10))?,
         })
     }
 }
 
 fn listener(setting: ListenerSetting) -> Result<ListenerConfig, ConfigError> {
-    let ListenerSetting {
-        addr,
-        advertised_addr,
-    } = setting;
+    let ListenerSetting { addr, advertised_addr } = setting;
     let advertised = advertised_addr.unwrap_or_else(|| HostPort::new(addr.host.clone(), 0));
     if advertised.is_wildcard() {
         return Err(ConfigError::WildcardAdvertised(addr));
@@ -234,11 +217,7 @@ fn count(
     usize::try_from(value).map_err(|_| refused)
 }
 
-fn millis(
-    name: &'static str,
-    given: Option<u64>,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
+fn millis(name: &'static str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
     const DAY_MS: u64 = 86_400_000;
     match given {
         None => Ok(default),

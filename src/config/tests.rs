@@ -53,10 +53,7 @@ fn addresses_are_read_and_written_alike() {
 #[test]
 fn flags_win_over_the_file_and_the_file_over_defaults() {
     let below = file("http_addr = '127.0.0.1:1'\nkafka_addr = '127.0.0.1:2'").unwrap();
-    let config = flags(&["--http-addr", "127.0.0.1:3"])
-        .over(below)
-        .resolve()
-        .unwrap();
+    let config = flags(&["--http-addr", "127.0.0.1:3"]).over(below).resolve().unwrap();
     assert_eq!(config.http_addr.port, 3);
     assert_eq!(config.listeners[0].addr.port, 2);
     assert_eq!(config.data_dir.to_str(), Some("./riverlog-data"));
@@ -64,24 +61,16 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 
 #[test]
 fn an_unknown_setting_is_refused_by_name_and_line() {
-    let error = file("log = 'info'\nreplicas = 3\n")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("line 2") && error.contains("`replicas`"),
-        "{error}"
-    );
+    let error = file("log = 'info'\nreplicas = 3\n").unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("`replicas`"), "{error}");
     assert!(!error.contains('\n'), "one line: {error}");
 }
 
 #[test]
 fn listeners_come_with_what_they_advertise() {
-    let config = flags(&[
-        "--listener",
-        "127.0.0.1:0=proxy:9, [::1]:0".replace(", ", ",").as_str(),
-    ])
-    .resolve()
-    .unwrap();
+    let config = flags(&["--listener", "127.0.0.1:0=proxy:9, [::1]:0".replace(", ", ",").as_str()])
+        .resolve()
+        .unwrap();
     assert_eq!(config.listeners.len(), 3);
     assert_eq!(config.listeners[1].advertised, HostPort::new("proxy", 9));
     assert_eq!(config.listeners[2].advertised, HostPort::new("::1", 0));
@@ -101,21 +90,13 @@ fn a_wildcard_is_never_advertised() {
         &["--listener", "127.0.0.1:0=[::ffff:0.0.0.0]:9"],
     ] {
         assert!(
-            matches!(
-                flags(args).resolve(),
-                Err(ConfigError::WildcardAdvertised(_))
-            ),
+            matches!(flags(args).resolve(), Err(ConfigError::WildcardAdvertised(_))),
             "{args:?}"
         );
     }
-    let config = flags(&[
-        "--kafka-addr",
-        "0.0.0.0:9092",
-        "--advertised-addr",
-        "h:9092",
-    ])
-    .resolve()
-    .unwrap();
+    let config = flags(&["--kafka-addr", "0.0.0.0:9092", "--advertised-addr", "h:9092"])
+        .resolve()
+        .unwrap();
     assert_eq!(config.listeners[0].advertised, HostPort::new("h", 9092));
 }
 

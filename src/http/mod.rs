@@ -15,9 +15,7 @@ use problem::Problem;
 pub fn router() -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .fallback(async |uri: Uri| {
-            Problem::not_found(format!("there is nothing at {}", uri.path()))
-        })
+        .fallback(async |uri: Uri| Problem::not_found(format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(axum::middleware::from_fn(problem::render))
 }

@@ -18,12 +18,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of a kind that `docs/http.md` lists.
-    pub fn new(
-        status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             kind,
@@ -45,12 +40,7 @@ impl Problem {
 
     /// There is no such page.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "There is nothing here",
-            detail,
-        )
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
     }
 
     /// The page exists, the method does not.

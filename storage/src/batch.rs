@@ -37,13 +37,8 @@ pub enum BatchError {
     BadLength(i32),
     #[error("the batch's CRC-32C is {stored:08x}, its bytes give {computed:08x}")]
     BadCrc { stored: u32, computed: u32 },
-    #[error(
-        "the batch says it has {record_count} records, its last offset delta is {last_offset_delta}"
-    )]
-    BadCount {
-        record_count: i32,
-        last_offset_delta: i32,
-    },
+    #[error("the batch says it has {record_count} records, its last offset delta is {last_offset_delta}")]
+    BadCount { record_count: i32, last_offset_delta: i32 },
     #[error("record {index} of the batch: {reason}")]
     BadRecord { index: i32, reason: &'static str },
     #[error("the batch has {size_bytes} bytes, the limit is {max_bytes}")]
@@ -60,9 +55,7 @@ pub enum BatchError {
     ControlBatch,
     #[error("clients may not set the log-append-time bit")]
     LogAppendTimeSet,
-    #[error(
-        "producer id {producer_id}, epoch {producer_epoch} and base sequence {base_sequence} do not go together"
-    )]
+    #[error("producer id {producer_id}, epoch {producer_epoch} and base sequence {base_sequence} do not go together")]
     BadProducer {
         producer_id: i64,
         producer_epoch: i16,
@@ -147,9 +140,7 @@ impl BatchHeader {
         let mut out = [0; HEADER_LEN];
         let mut rest: &mut [u8] = &mut out;
         let mut put = |field: &[u8]| {
-            if let Some((slot, behind)) =
-                std::mem::take(&mut rest).split_at_mut_checked(field.len())
-            {
+            if let Some((slot, behind)) = std::mem::take(&mut rest).split_at_mut_checked(field.len()) {
                 slot.copy_from_slice(field);
                 rest = behind;
             }
@@ -177,8 +168,7 @@ impl BatchHeader {
 
     /// The offset of the batch's last record.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .saturating_add(i64::from(self.last_offset_delta))
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// The sequence number of the last record; it wraps from 2^31-1 to 0.
@@ -292,10 +282,7 @@ pub fn check_produced(bytes: Bytes, limits: &CheckLimits) -> Result<CheckedBatch
         let size_bytes = header.size_bytes();
         if size_bytes > limits.max_batch_bytes {
             let max_bytes = limits.max_batch_bytes;
-            return Err(BatchError::TooLarge {
-                size_bytes,
-                max_bytes,
-            });
+            return Err(BatchError::TooLarge { size_bytes, max_bytes });
         }
         let header = verify(rest)?;
         check_fields(&header)?;
@@ -314,12 +301,10 @@ pub fn check_produced(bytes: Bytes, limits: &CheckLimits) -> Result<CheckedBatch
 pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     let header = BatchHeader::parse(bytes)?;
     let size_bytes = header.size_bytes();
-    let covered = bytes
-        .get(CRC_START..size_bytes)
-        .ok_or(BatchError::Truncated {
-            needed_bytes: size_bytes,
-            available_bytes: bytes.len(),
-        })?;
+    let covered = bytes.get(CRC_START..size_bytes).ok_or(BatchError::Truncated {
+        needed_bytes: size_bytes,
+        available_bytes: bytes.len(),
+    })?;
     let computed = crc32c::crc32c(covered);
     if computed != header.crc {
         return Err(BatchError::BadCrc {
@@ -357,11 +342,7 @@ fn check_fields(header: &BatchHeader) -> Result<(), BatchError> {
 }
 
 /// Walks the records; a compressed payload is unpacked for that and thrown away.
-fn check_records(
-    header: &BatchHeader,
-    payload: &[u8],
-    limits: &CheckLimits,
-) -> Result<(), BatchError> {
+fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> Result<(), BatchError> {
     let unpacked;
     let records = match header.compression() {
         Compression::None => payload,
@@ -445,12 +426,7 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
         // Readers add the delta in the same wrapping way, so no timestamp is out of reach.
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
-        put_record(
-            &mut self.payload,
-            &record,
-            timestamp_delta,
-            self.record_count,
-        );
+        put_record(&mut self.payload, &record, timestamp_delta, self.record_count);
         self.record_count += 1;
     }
 
@@ -474,16 +450,11 @@ impl BatchBuilder {
             codec => compress(codec, &self.payload)?,
         };
         let size_bytes = HEADER_LEN + payload.len();
-        let length =
-            i32::try_from(size_bytes - LENGTH_OVERHEAD).map_err(|_| BatchError::TooLarge {
-                size_bytes,
-                max_bytes: i32::MAX as usize,
-            })?;
-        let transactional = if self.transactional {
-            TRANSACTIONAL_BIT
-        } else {
-            0
-        };
+        let length = i32::try_from(size_bytes - LENGTH_OVERHEAD).map_err(|_| BatchError::TooLarge {
+            size_bytes,
+            max_bytes: i32::MAX as usize,
+        })?;
+        let transactional = if self.transactional { TRANSACTIONAL_BIT } else { 0 };
         let (producer_id, producer_epoch, base_sequence) = self.producer.unwrap_or((-1, -1, -1));
         let mut header = BatchHeader {
             base_offset: 0,

@@ -81,10 +81,7 @@ fn header_fields_have_their_places() {
     let bytes: Vec<u8> = (1..=61).collect();
     let fields = BatchHeader::fields(&bytes).unwrap();
     assert_eq!(fields.encode()[..], bytes);
-    assert_eq!(
-        fields.producer_id,
-        i64::from_be_bytes([44, 45, 46, 47, 48, 49, 50, 51])
-    );
+    assert_eq!(fields.producer_id, i64::from_be_bytes([44, 45, 46, 47, 48, 49, 50, 51]));
 }
 
 #[test]
@@ -142,20 +139,14 @@ fn what_clients_may_not_send_is_refused() {
     assert!(matches!(refusal(Bytes::new()), BatchError::Empty));
     assert!(matches!(
         refusal(bytes.slice(..60)),
-        BatchError::Truncated {
-            needed_bytes: 61,
-            ..
-        }
+        BatchError::Truncated { needed_bytes: 61, .. }
     ));
     assert!(matches!(
         refusal(bytes.slice(..bytes.len() - 1)),
         BatchError::Truncated { .. }
     ));
     let twice = Bytes::from([&bytes[..], &bytes[..]].concat());
-    assert!(matches!(
-        refusal(twice.clone()),
-        BatchError::NotSingle { count: 2 }
-    ));
+    assert!(matches!(refusal(twice.clone()), BatchError::NotSingle { count: 2 }));
     let several = CheckLimits {
         single_batch: false,
         ..LIMITS
@@ -184,56 +175,19 @@ fn what_clients_may_not_send_is_refused() {
 fn headers_that_lie_are_refused() {
     let good = built(vec![record("a"), record("b")]);
     let forge = |change: fn(&mut BatchHeader)| refusal(forged(&good, change));
-    assert!(matches!(
-        forge(|h| h.magic = 1),
-        BatchError::UnsupportedMagic(1)
-    ));
-    assert!(matches!(
-        forge(|h| h.length = 48),
-        BatchError::BadLength(48)
-    ));
-    assert!(matches!(
-        forge(|h| h.length = -1),
-        BatchError::BadLength(-1)
-    ));
-    assert!(matches!(
-        forge(|h| h.length = i32::MAX),
-        BatchError::TooLarge { .. }
-    ));
-    assert!(matches!(
-        forge(|h| h.attributes = 5),
-        BatchError::UnknownCompression(5)
-    ));
-    assert!(matches!(
-        forge(|h| h.attributes = 1),
-        BatchError::Compression(_)
-    ));
-    assert!(matches!(
-        forge(|h| h.attributes = 0x20),
-        BatchError::ControlBatch
-    ));
-    assert!(matches!(
-        forge(|h| h.attributes = 0x08),
-        BatchError::LogAppendTimeSet
-    ));
-    assert!(matches!(
-        forge(|h| h.attributes = 0x10),
-        BatchError::BadProducer { .. }
-    ));
-    assert!(matches!(
-        forge(|h| h.producer_id = 3),
-        BatchError::BadProducer { .. }
-    ));
-    assert!(matches!(
-        forge(|h| h.record_count = 0),
-        BatchError::BadCount { .. }
-    ));
-    assert!(matches!(
-        forge(|h| h.record_count = 3),
-        BatchError::BadCount { .. }
-    ));
-    let huge =
-        |h: &mut BatchHeader| (h.record_count, h.last_offset_delta) = (i32::MAX, i32::MAX - 1);
+    assert!(matches!(forge(|h| h.magic = 1), BatchError::UnsupportedMagic(1)));
+    assert!(matches!(forge(|h| h.length = 48), BatchError::BadLength(48)));
+    assert!(matches!(forge(|h| h.length = -1), BatchError::BadLength(-1)));
+    assert!(matches!(forge(|h| h.length = i32::MAX), BatchError::TooLarge { .. }));
+    assert!(matches!(forge(|h| h.attributes = 5), BatchError::UnknownCompression(5)));
+    assert!(matches!(forge(|h| h.attributes = 1), BatchError::Compression(_)));
+    assert!(matches!(forge(|h| h.attributes = 0x20), BatchError::ControlBatch));
+    assert!(matches!(forge(|h| h.attributes = 0x08), BatchError::LogAppendTimeSet));
+    assert!(matches!(forge(|h| h.attributes = 0x10), BatchError::BadProducer { .. }));
+    assert!(matches!(forge(|h| h.producer_id = 3), BatchError::BadProducer { .. }));
+    assert!(matches!(forge(|h| h.record_count = 0), BatchError::BadCount { .. }));
+    assert!(matches!(forge(|h| h.record_count = 3), BatchError::BadCount { .. }));
+    let huge = |h: &mut BatchHeader| (h.record_count, h.last_offset_delta) = (i32::MAX, i32::MAX - 1);
     assert!(matches!(forge(huge), BatchError::BadCount { .. }));
     let three = |h: &mut BatchHeader| (h.record_count, h.last_offset_delta) = (3, 2);
     assert!(matches!(
@@ -252,29 +206,17 @@ fn a_read_skips_what_lies_below_and_control_batches() {
         data.extend_from_slice(&forged(&built(vec![record("a"), record("b")]), at));
     }
     let data = Bytes::from(data);
-    let offsets = |from| -> Vec<i64> {
-        decode_all(&data, from, 0)
-            .unwrap()
-            .iter()
-            .map(|r| r.offset)
-            .collect()
-    };
+    let offsets = |from| -> Vec<i64> { decode_all(&data, from, 0).unwrap().iter().map(|r| r.offset).collect() };
     assert_eq!(offsets(0), [0, 1, 4, 5]);
     assert_eq!(offsets(1), [1, 4, 5]);
     assert_eq!(offsets(9), [0_i64; 0]);
     let cut = data.slice(..data.len() - 1);
-    assert!(matches!(
-        decode_all(&cut, 0, 0),
-        Err(BatchError::Truncated { .. })
-    ));
+    assert!(matches!(decode_all(&cut, 0, 0), Err(BatchError::Truncated { .. })));
 }
 
 #[test]
 fn an_empty_batch_is_not_built() {
-    assert!(matches!(
-        BatchBuilder::new().build(),
-        Err(BatchError::Empty)
-    ));
+    assert!(matches!(BatchBuilder::new().build(), Err(BatchError::Empty)));
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {

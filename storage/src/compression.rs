@@ -81,40 +81,24 @@ pub fn compress(codec: Compression, data: &[u8]) -> Result<Vec<u8>, CompressionE
         Compression::Gzip => gzip(data).map_err(|e| invalid(codec, e)),
         Compression::Snappy => snappy(data).map_err(|e| invalid(codec, e)),
         Compression::Lz4 => lz4(data).map_err(|e| invalid(codec, e)),
-        Compression::Zstd => {
-            zstd::stream::encode_all(data, ZSTD_LEVEL).map_err(|e| invalid(codec, e))
-        }
+        Compression::Zstd => zstd::stream::encode_all(data, ZSTD_LEVEL).map_err(|e| invalid(codec, e)),
     }
 }
 
 /// Decompresses to at most `max_bytes`; more is [`CompressionError::TooLarge`].
-pub fn decompress(
-    codec: Compression,
-    data: &[u8],
-    max_bytes: usize,
-) -> Result<Vec<u8>, CompressionError> {
+pub fn decompress(codec: Compression, data: &[u8], max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
     match codec {
-        Compression::None if data.len() > max_bytes => {
-            Err(CompressionError::TooLarge { max_bytes })
-        }
+        Compression::None if data.len() > max_bytes => Err(CompressionError::TooLarge { max_bytes }),
         Compression::None => Ok(data.to_vec()),
-        Compression::Gzip => {
-            read_bounded(codec, flate2::bufread::MultiGzDecoder::new(data), max_bytes)
-        }
+        Compression::Gzip => read_bounded(codec, flate2::bufread::MultiGzDecoder::new(data), max_bytes),
         Compression::Snappy => unsnappy(data, max_bytes),
-        Compression::Lz4 => {
-            read_bounded(codec, lz4_flex::frame::FrameDecoder::new(data), max_bytes)
-        }
+        Compression::Lz4 => read_bounded(codec, lz4_flex::frame::FrameDecoder::new(data), max_bytes),
         Compression::Zstd => unzstd(data, max_bytes),
     }
 }
 
 /// Reads a decoder out, one byte further than allowed at most.
-fn read_bounded(
-    codec: Compression,
-    decoder: impl Read,
-    max_bytes: usize,
-) -> Result<Vec<u8>, CompressionError> {
+fn read_bounded(codec: Compression, decoder: impl Read, max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
     let mut out = Vec::new();
     let limit = (max_bytes as u64).saturating_add(1);
     decoder
@@ -147,8 +131,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 fn unzstd(data: &[u8], max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
     let codec = Compression::Zstd;
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(data).map_err(|e| invalid(codec, e))?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(|e| invalid(codec, e))?;
     // The frame names its window and the decoder allocates it. Levels up to 19 use at most 8 MiB.
     let needed = usize::BITS - max_bytes.saturating_sub(1).leading_zeros();
     decoder
@@ -200,11 +183,7 @@ fn unsnappy(data: &[u8], max_bytes: usize) -> Result<Vec<u8>, CompressionError> 
 }
 
 /// Appends one raw block to `out`, which may grow to `max_bytes`.
-fn unsnappy_block(
-    block: &[u8],
-    max_bytes: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), CompressionError> {
+fn unsnappy_block(block: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), CompressionError> {
     let codec = Compression::Snappy;
     let length = snap::raw::decompress_len(block).map_err(|e| invalid(codec, e))?;
     if length > max_bytes.saturating_sub(out.len()) {
@@ -239,16 +218,11 @@ mod tests {
 
     #[test]
     fn every_codec_returns_what_went_in_and_no_more_than_allowed() {
-        let data: Vec<u8> = (0..100_000_u32)
-            .flat_map(|i| (i / 7).to_le_bytes())
-            .collect();
+        let data: Vec<u8> = (0..100_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         for codec in Compression::ALL {
             let packed = compress(codec, &data).unwrap();
             assert_eq!(decompress(codec, &packed, data.len()).unwrap(), data);
-            assert!(
-                is_too_large(decompress(codec, &packed, data.len() - 1)),
-                "{codec:?}"
-            );
+            assert!(is_too_large(decompress(codec, &packed, data.len() - 1)), "{codec:?}");
             assert_eq!(Compression::from_attributes(codec as i16), Some(codec));
         }
         assert_eq!(Compression::from_attributes(5), None);
@@ -264,19 +238,11 @@ mod tests {
 
     #[test]
     fn raw_snappy_and_concatenated_frames_are_read() {
-        let raw = snap::raw::Encoder::new()
-            .compress_vec(b"raw block")
-            .unwrap();
-        assert_eq!(
-            decompress(Compression::Snappy, &raw, 100).unwrap(),
-            b"raw block"
-        );
+        let raw = snap::raw::Encoder::new().compress_vec(b"raw block").unwrap();
+        assert_eq!(decompress(Compression::Snappy, &raw, 100).unwrap(), b"raw block");
         let mut twice = compress(Compression::Snappy, b"one ").unwrap();
         twice.extend(compress(Compression::Snappy, b"two").unwrap());
-        assert_eq!(
-            decompress(Compression::Snappy, &twice, 100).unwrap(),
-            b"one two"
-        );
+        assert_eq!(decompress(Compression::Snappy, &twice, 100).unwrap(), b"one two");
     }
 
     #[test]

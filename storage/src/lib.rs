@@ -1,7 +1,69 @@
-//! Riverlog's durable storage: journal, partition logs, checkpoint and recovery.
+//! Riverlog's durable storage: synchronous, no network, no configuration files.
+//!
+//! The way of a write set, and the code map:
+//! - [`write_set`]: what is asked for. [`batch`], [`record`], [`compression`]: Kafka's record format.
+//! - `sequencer`: the one place that checks and assigns offsets; `producers`: idempotence.
+//! - `committer`: group → `journal` ([`frame`] is its format) → sync → segments → published → answered.
+//! - `state`: what is published; `read`: how it is read; `segment`, `index`: the files.
+//! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
+//! - `recovery`: the only way to start.
+//! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.
+//! - [`disk`], [`clock`]: the outside world, real and simulated.
+//!
+//! The contract is `docs/storage.md`; the bytes are in `docs/formats.md`.
 
 pub mod batch;
+pub mod catalog;
+mod checkpoint;
 pub mod clock;
+mod codec;
+mod committer;
 pub mod compression;
+mod config;
 pub mod disk;
+pub mod engine;
+mod error;
+pub mod frame;
+mod index;
+mod journal;
+mod manifest;
+mod options;
+mod producers;
+mod read;
 pub mod record;
+mod recovery;
+mod retention;
+mod segment;
+mod sequencer;
+mod shared;
+mod state;
+mod stats;
+mod storage;
+pub mod write_set;
+
+pub use catalog::{CONTROL_TOPIC, Catalog, Topic};
+pub use committer::Step;
+pub use config::LogConfig;
+pub use engine::Health;
+pub use error::{OpenError, ReadError, WriteError};
+pub use manifest::Fence;
+pub use options::Options;
+pub use read::Fetched;
+pub use shared::Published;
+pub use stats::{SYNC_BUCKETS_US, Stats};
+pub use storage::Storage;
+pub use uuid::Uuid;
+pub use write_set::{Append, Appended, Change, EpochCheck, LogEnds, Receipt, WriteSet};
+
+/// One partition of one incarnation of a topic. From a counter in the catalog: a topic that is deleted and
+/// created again has new ones.
+pub type LogId = u64;
+/// Numbers the frames of the journal.
+pub type Lsn = u64;
+
+/// The control log, `__catalog`: topics, settings, log starts and durable counters.
+pub const CONTROL_LOG: LogId = 0;
+/// The largest write set, in bytes of record batches.
+pub const MAX_WRITE_SET_BYTES: u64 = 64 << 20;
+/// The most partitions that a topic can have.
+pub const MAX_PARTITIONS: u32 = 20_000;

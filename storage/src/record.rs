@@ -40,10 +40,7 @@ pub struct StoredRecord {
 
 /// The records of one whole batch, whose checksum the caller has verified.
 /// Keys and values are slices of the batch, or of its one decompressed payload.
-pub fn decode_batch(
-    batch: &Bytes,
-    max_decompressed_bytes: usize,
-) -> Result<Vec<StoredRecord>, BatchError> {
+pub fn decode_batch(batch: &Bytes, max_decompressed_bytes: usize) -> Result<Vec<StoredRecord>, BatchError> {
     let header = BatchHeader::parse(batch)?;
     let size_bytes = header.size_bytes();
     if batch.len() < size_bytes {
@@ -79,9 +76,7 @@ fn decode_payload(header: &BatchHeader, payload: &Bytes) -> Result<Vec<StoredRec
             header.base_timestamp.wrapping_add(record.timestamp_delta)
         };
         records.push(StoredRecord {
-            offset: header
-                .base_offset
-                .wrapping_add(i64::from(record.offset_delta)),
+            offset: header.base_offset.wrapping_add(i64::from(record.offset_delta)),
             timestamp_ms,
             key: record.key.map(slice),
             value: record.value.map(slice),
@@ -263,12 +258,7 @@ fn put_sized(out: &mut Vec<u8>, field: Option<&Bytes>) {
 }
 
 /// Appends a record to an uncompressed payload.
-pub(crate) fn put_record(
-    out: &mut Vec<u8>,
-    record: &Record,
-    timestamp_delta: i64,
-    offset_delta: i32,
-) {
+pub(crate) fn put_record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, offset_delta: i32) {
     let mut body = vec![0]; // Attributes.
     put_varlong(&mut body, timestamp_delta);
     put_varlong(&mut body, i64::from(offset_delta));
@@ -307,17 +297,7 @@ mod tests {
 
     #[test]
     fn varints_of_every_size_survive() {
-        let values = [
-            0,
-            -1,
-            1,
-            63,
-            64,
-            -65,
-            i64::from(i32::MAX),
-            i64::MAX,
-            i64::MIN,
-        ];
+        let values = [0, -1, 1, 63, 64, -65, i64::from(i32::MAX), i64::MAX, i64::MIN];
         for value in values {
             let mut out = Vec::new();
             put_varlong(&mut out, value);
@@ -344,10 +324,7 @@ mod tests {
         assert_eq!(why(&[1]), "negative length");
         assert_eq!(why(&[0]), "shorter than its fields");
         assert_eq!(why(&[40, 0]), "longer than the batch");
-        assert_eq!(
-            why(&[12, 0, 0, 0, 40, 1, 0]),
-            "field longer than the record"
-        );
+        assert_eq!(why(&[12, 0, 0, 0, 40, 1, 0]), "field longer than the record");
         assert_eq!(why(&[12, 0, 0, 0, 1, 1, 40]), "varint cut off");
         assert_eq!(why(&[12, 0, 0, 0, 1, 1, 1]), "negative header count");
         assert_eq!(why(&[16, 0, 0, 0, 1, 1, 2, 1, 1]), "header without a name");

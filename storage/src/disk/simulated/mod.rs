@@ -88,17 +88,11 @@ fn eio(what: &str) -> io::Error {
 }
 
 fn not_found(path: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("{} does not exist", path.display()),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("{} does not exist", path.display()))
 }
 
 fn wrong_kind(path: &Path, reason: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("{}: {reason}", path.display()),
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {reason}", path.display()))
 }
 
 /// What becomes of an operation.
@@ -168,9 +162,7 @@ impl State {
     }
 
     fn file(&mut self, node: Node) -> io::Result<&mut Content> {
-        self.files
-            .get_mut(&node)
-            .ok_or_else(|| eio("the file is gone"))
+        self.files.get_mut(&node).ok_or_else(|| eio("the file is gone"))
     }
 
     fn path_of(&self, node: Node) -> PathBuf {
@@ -178,29 +170,18 @@ impl State {
     }
 
     /// One step on names: all happen or none.
-    fn change_names(
-        &mut self,
-        path: &Path,
-        changes: Vec<((Node, String), Option<Node>)>,
-    ) -> io::Result<()> {
+    fn change_names(&mut self, path: &Path, changes: Vec<((Node, String), Option<Node>)>) -> io::Result<()> {
         let fate = self.operate(Operation::Name, path, &[])?;
         if fate == Fate::Fail {
             return Err(eio("directory change"));
         }
         // A step under way when the machine stops is like one that was done and not synced.
         self.names.change(changes);
-        if fate == Fate::Crash {
-            Err(crashed())
-        } else {
-            Ok(())
-        }
+        if fate == Fate::Crash { Err(crashed()) } else { Ok(()) }
     }
 
     fn used_bytes(&self) -> u64 {
-        let linked = self
-            .names
-            .all()
-            .filter_map(|(_, _, node)| self.files.get(&node));
+        let linked = self.names.all().filter_map(|(_, _, node)| self.files.get(&node));
         linked.map(|file| file.page_count() * PAGE_LEN as u64).sum()
     }
 
@@ -211,10 +192,7 @@ impl State {
         let file = self.files.get(&node);
         let needed = file.map_or(0, |f| f.new_pages(pos, len)) * PAGE_LEN as u64;
         if needed > 0 && self.used_bytes() + needed > capacity_bytes {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "simulated disk is full",
-            ));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "simulated disk is full"));
         }
         Ok(())
     }
@@ -245,11 +223,7 @@ impl State {
             return Err(eio("allocate"));
         }
         self.file(node)?.allocate(pos, len);
-        if fate == Fate::Crash {
-            Err(crashed())
-        } else {
-            Ok(())
-        }
+        if fate == Fate::Crash { Err(crashed()) } else { Ok(()) }
     }
 
     fn set_len(&mut self, node: Node, len: u64) -> io::Result<()> {
@@ -258,11 +232,7 @@ impl State {
             return Err(eio("set length"));
         }
         self.file(node)?.set_len(len);
-        if fate == Fate::Crash {
-            Err(crashed())
-        } else {
-            Ok(())
-        }
+        if fate == Fate::Crash { Err(crashed()) } else { Ok(()) }
     }
 
     /// `told` is how many errors this open file has been told of.
@@ -506,10 +476,7 @@ impl Disk for SimulatedDisk {
         state.alive()?;
         let node = state.find(from).ok_or_else(|| not_found(from))?;
         let (old, new) = (state.place(from)?, state.place(to)?);
-        if state
-            .find(to)
-            .is_some_and(|n| state.directories.contains(&n))
-        {
+        if state.find(to).is_some_and(|n| state.directories.contains(&n)) {
             return Err(wrong_kind(to, "is a directory"));
         }
         state.paths.insert(node, to.to_owned());
@@ -536,10 +503,7 @@ impl Disk for SimulatedDisk {
         }
         if !state.names.list(node).is_empty() {
             let kind = io::ErrorKind::DirectoryNotEmpty;
-            return Err(io::Error::new(
-                kind,
-                format!("{} is not empty", path.display()),
-            ));
+            return Err(io::Error::new(kind, format!("{} is not empty", path.display())));
         }
         let place = state.place(path)?;
         state.change_names(path, vec![(place, None)])
@@ -569,10 +533,7 @@ impl Disk for SimulatedDisk {
         state.alive()?;
         if !state.locks.insert(path.to_owned()) {
             let kind = io::ErrorKind::WouldBlock;
-            return Err(io::Error::new(
-                kind,
-                format!("{} is locked", path.display()),
-            ));
+            return Err(io::Error::new(kind, format!("{} is locked", path.display())));
         }
         Ok(Box::new(Lock {
             disk: self.clone(),

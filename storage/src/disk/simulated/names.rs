@@ -36,10 +36,7 @@ impl Directories {
 
     pub fn list(&self, directory: Node) -> Vec<String> {
         let from = (directory, String::new());
-        let names = self
-            .cached
-            .range(from..)
-            .take_while(|((d, _), _)| *d == directory);
+        let names = self.cached.range(from..).take_while(|((d, _), _)| *d == directory);
         names.map(|((_, name), _)| name.clone()).collect()
     }
 
@@ -115,8 +112,7 @@ fn apply(durable: &mut Names, step: &Step) {
 
 fn forget(earlier: &mut Step, later: &Step) {
     earlier.changes.retain(|(key, target)| {
-        let same =
-            |(k, t): &((Node, String), Option<Node>)| k == key || (t.is_some() && t == target);
+        let same = |(k, t): &((Node, String), Option<Node>)| k == key || (t.is_some() && t == target);
         !later.changes.iter().any(same)
     });
 }

@@ -61,10 +61,7 @@ fn an_older_unsynced_version_may_be_what_survives() {
     for version in 1..=3 {
         file.write_at(&[version; 512], 0).unwrap();
     }
-    let firsts: BTreeSet<u8> = outcomes(&disk)
-        .iter()
-        .map(|o| o.as_ref().unwrap()[0])
-        .collect();
+    let firsts: BTreeSet<u8> = outcomes(&disk).iter().map(|o| o.as_ref().unwrap()[0]).collect();
     assert_eq!(firsts, BTreeSet::from([0, 1, 2, 3]));
 }
 
@@ -119,10 +116,7 @@ fn names_need_sync_dir() {
     disk.sync_dir(&path("")).unwrap();
     assert_eq!(outcomes(&disk), BTreeSet::from([Some(b"new".to_vec())]));
     disk.remove_file(&path("a")).unwrap();
-    assert_eq!(
-        outcomes(&disk),
-        BTreeSet::from([Some(b"new".to_vec()), None])
-    );
+    assert_eq!(outcomes(&disk), BTreeSet::from([Some(b"new".to_vec()), None]));
 }
 
 #[test]
@@ -312,19 +306,10 @@ fn wrong_kinds_are_refused() {
     let kind = |r: io::Result<()>| r.unwrap_err().kind();
     disk.create_dir(&path("d")).unwrap();
     disk.open(&path("d/f"), Open::CreateNew).unwrap();
-    assert_eq!(
-        kind(disk.remove_dir(&path("d"))),
-        io::ErrorKind::DirectoryNotEmpty
-    );
-    assert_eq!(
-        kind(disk.remove_file(&path("d"))),
-        io::ErrorKind::InvalidInput
-    );
+    assert_eq!(kind(disk.remove_dir(&path("d"))), io::ErrorKind::DirectoryNotEmpty);
+    assert_eq!(kind(disk.remove_file(&path("d"))), io::ErrorKind::InvalidInput);
     assert_eq!(kind(disk.remove_file(&path("no"))), io::ErrorKind::NotFound);
     assert!(disk.open(&path("a"), Open::CreateNew).is_err());
     let reader = disk.open(&path("a"), Open::Read).unwrap();
-    assert_eq!(
-        kind(reader.write_at(b"y", 0)),
-        io::ErrorKind::PermissionDenied
-    );
+    assert_eq!(kind(reader.write_at(b"y", 0)), io::ErrorKind::PermissionDenied);
 }

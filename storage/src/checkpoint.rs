@@ -1,0 +1,365 @@
+//! The checkpoint: makes the segments durable up to C, so that the journal below C can go.
+//!
+//! The order is the whole point. C and the published state at C are fixed first; then segments and the
+//! directories of new ones are synced; then indexes and producer snapshots; then both copies of the
+//! manifest; and only then is the journal trimmed and are dead files removed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::codec;
+use crate::disk::Open;
+use crate::frame::Salt;
+use crate::index::{ENTRY_BYTES, IndexEntry};
+use crate::journal::{self, JournalFiles};
+use crate::manifest::{FORMAT_VERSION, Fence, Manifest, replace_file};
+use crate::producers::ProducerTable;
+use crate::segment::{IndexState, Segment};
+use crate::shared::{Dirty, Shared};
+use crate::state::{LogState, Removal, Removed, State};
+use crate::{LogId, Lsn};
+
+/// Takes checkpoints, one stage a step.
+pub(crate) struct Checkpointer {
+    shared: Arc<Shared>,
+    journal_files: Arc<Mutex<JournalFiles>>,
+    generation: u64,
+    salt: Salt,
+    stage: Stage,
+}
+
+enum Stage {
+    Idle,
+    Fixed(Box<Fixed>),
+    Synced(Box<Fixed>),
+    Indexed(Box<Fixed>),
+    Stored(Box<Fixed>),
+}
+
+/// What was fixed together with C.
+struct Fixed {
+    manifest: Manifest,
+    dirty: Dirty,
+    index_chunks: Vec<IndexChunk>,
+    producers: Vec<ProducerSnapshot>,
+    superseded: Vec<PathBuf>,
+    removals: Vec<Removal>,
+    journal_bytes: u64,
+}
+
+/// New entries of an index, and where they go in its file.
+struct IndexChunk {
+    path: PathBuf,
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+struct ProducerSnapshot {
+    path: PathBuf,
+    table: ProducerTable,
+}
+
+/// The file that holds a log's producers as of a checkpoint.
+pub(crate) fn snapshot_name(lsn: Lsn) -> String {
+    format!("{lsn:020}.producers")
+}
+
+impl Checkpointer {
+    pub fn new(shared: Arc<Shared>, journal_files: Arc<Mutex<JournalFiles>>, generation: u64, salt: Salt) -> Self {
+        Self {
+            shared,
+            journal_files,
+            generation,
+            salt,
+            stage: Stage::Idle,
+        }
+    }
+
+    /// True if a checkpoint has begun and is not complete.
+    pub fn is_running(&self) -> bool {
+        !matches!(self.stage, Stage::Idle)
+    }
+
+    /// True if there is anything that a checkpoint would change.
+    pub fn is_due(&self) -> bool {
+        self.shared.state.read().lsn > self.shared.checkpoint_lsn.load(Ordering::Relaxed)
+    }
+
+    /// Does the next stage. Returns true while there are more.
+    pub fn step(&mut self) -> Result<bool, ()> {
+        if self.shared.poisoned().is_some() {
+            return Err(());
+        }
+        let result = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => {
+                self.stage = Stage::Fixed(Box::new(self.fix()));
+                Ok(())
+            }
+            Stage::Fixed(mut fixed) => {
+                let result = self
+                    .sync_segments(&mut fixed)
+                    .map_err(|error| format!("segment sync failed: {error}"));
+                self.stage = Stage::Synced(fixed);
+                result
+            }
+            Stage::Synced(fixed) => {
+                let result = self
+                    .write_caches(&fixed)
+                    .map_err(|error| format!("index write failed: {error}"));
+                self.stage = Stage::Indexed(fixed);
+                result
+            }
+            Stage::Indexed(fixed) => {
+                let result = fixed.manifest.store(&*self.shared.disk, &self.shared.options.data_dir);
+                self.stage = Stage::Stored(fixed);
+                result.map_err(|error| format!("manifest write failed: {error}"))
+            }
+            Stage::Stored(fixed) => self
+                .trim(&fixed)
+                .map_err(|error| format!("journal trim failed: {error}")),
+        };
+        match result {
+            Ok(()) => Ok(self.is_running()),
+            Err(what) => {
+                self.stage = Stage::Idle;
+                self.shared.poison(&what);
+                Err(())
+            }
+        }
+    }
+
+    /// Fixes C and copies what belongs to it. The dirty files are taken *after* C is fixed: a group is noted
+    /// there before it is published, so everything up to C is among them.
+    fn fix(&mut self) -> Fixed {
+        self.generation += 1;
+        let journal_bytes = self.shared.journal_bytes.load(Ordering::Relaxed);
+        let mut state = self.shared.state.write();
+        let state = &mut *state;
+        let lsn = state.lsn;
+        let mut fixed = Fixed {
+            manifest: empty_manifest(state, self.generation, self.salt),
+            dirty: Dirty::default(),
+            index_chunks: Vec::new(),
+            producers: Vec::new(),
+            superseded: Vec::new(),
+            removals: std::mem::take(&mut state.removals),
+            journal_bytes,
+        };
+        for log in std::mem::take(&mut state.touched) {
+            if let Some(published) = state.logs.get_mut(&log) {
+                fixed.note_log(published, lsn);
+            }
+        }
+        fixed.manifest.logs = state
+            .logs
+            .iter()
+            .map(|(log, published)| published.to_stored(*log))
+            .collect();
+        fixed.manifest.logs.sort_unstable_by_key(|stored| stored.log);
+        fixed.dirty = std::mem::take(&mut *self.shared.dirty.lock());
+        fixed
+    }
+
+    fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
+        for file in fixed.dirty.segments.values() {
+            // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
+            // meantime has none, and needs no sync.
+            if let Some(handles) = file.open_handles() {
+                handles.syncer.sync_all()?;
+            }
+        }
+        for dir in &fixed.dirty.directories {
+            if self.shared.disk.exists(dir)? {
+                self.shared.disk.sync_dir(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_caches(&self, fixed: &Fixed) -> io::Result<()> {
+        let disk = &*self.shared.disk;
+        for chunk in &fixed.index_chunks {
+            let mode = if disk.exists(&chunk.path)? {
+                Open::ReadWrite
+            } else {
+                Open::CreateNew
+            };
+            let file = disk.open(&chunk.path, mode)?;
+            file.write_at(&chunk.bytes, chunk.position)?;
+            file.sync_data()?;
+        }
+        for snapshot in &fixed.producers {
+            store_producers(&*self.shared.disk, snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn trim(&self, fixed: &Fixed) -> io::Result<()> {
+        let shared = &self.shared;
+        let journal_dir = shared.options.data_dir.join("journal");
+        journal::retire(
+            &*shared.disk,
+            &journal_dir,
+            &self.journal_files,
+            fixed.manifest.journal_file,
+        )?;
+        for path in &fixed.superseded {
+            if shared.disk.exists(path)? {
+                shared.disk.remove_file(path)?;
+            }
+        }
+        for removal in fixed
+            .removals
+            .iter()
+            .filter(|removal| removal.lsn <= fixed.manifest.checkpoint_lsn)
+        {
+            self.remove(&removal.what)?;
+        }
+        self.note_checkpointed(fixed);
+        shared.journal_bytes.fetch_sub(fixed.journal_bytes, Ordering::Relaxed);
+        shared
+            .checkpoint_lsn
+            .store(fixed.manifest.checkpoint_lsn, Ordering::Relaxed);
+        shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes files that nothing refers to. Renamed first, so that a half-done removal is recognised.
+    fn remove(&self, what: &Removed) -> io::Result<()> {
+        let disk = &*self.shared.disk;
+        match what {
+            Removed::Segment(file) => {
+                file.close();
+                for path in [file.path.clone(), file.index_path()] {
+                    if disk.exists(&path)? {
+                        let dead = path.with_added_extension("deleted");
+                        disk.rename(&path, &dead)?;
+                        disk.remove_file(&dead)?;
+                    }
+                }
+                Ok(())
+            }
+            Removed::Log(dir) => remove_log_dir(disk, dir),
+        }
+    }
+
+    /// Reads above the checkpointed end may still be mended by the journal; those below may not.
+    fn note_checkpointed(&self, fixed: &Fixed) {
+        let mut state = self.shared.state.write();
+        for stored in &fixed.manifest.logs {
+            if let Some(published) = state.logs.get_mut(&stored.log) {
+                published.checkpointed_end = stored.end;
+                let active = published.segments.last().map(|segment| segment.base);
+                let sealed = published.segments.iter().filter(|segment| Some(segment.base) != active);
+                // Sealed and synced: nobody writes there again.
+                for segment in sealed.filter(|segment| {
+                    stored
+                        .segments
+                        .iter()
+                        .any(|known| known.base == segment.base && known.size_bytes == segment.size_bytes)
+                }) {
+                    segment.file.close();
+                }
+            }
+        }
+    }
+}
+
+impl Fixed {
+    /// Copies what a checkpoint stores of a log that changed.
+    fn note_log(&mut self, published: &mut LogState, lsn: Lsn) {
+        for segment in &mut published.segments {
+            self.index_chunks.extend(new_index_entries(segment));
+        }
+        let old = published
+            .stored_producers
+            .map(|old| published.dir.join(snapshot_name(old)));
+        if published.producers.is_empty() || published.fence.is_some() {
+            return;
+        }
+        let path = published.dir.join(snapshot_name(lsn));
+        self.superseded.extend(old.filter(|old| *old != path));
+        self.producers.push(ProducerSnapshot {
+            path,
+            table: published.producers.clone(),
+        });
+        published.stored_producers = Some(lsn);
+    }
+}
+
+/// The entries that the last checkpoint did not write. The segment's stored count and checksum move on.
+fn new_index_entries(segment: &mut Segment) -> Option<IndexChunk> {
+    let IndexState::Loaded(index) = &segment.index else {
+        return None;
+    };
+    let known = segment.index_entries as usize;
+    let fresh = index.entries().get(known..).filter(|fresh| !fresh.is_empty())?;
+    let bytes: Vec<u8> = fresh.iter().flat_map(IndexEntry::encode).collect();
+    let position = (known * ENTRY_BYTES) as u64;
+    let mut crc = crc32fast::Hasher::new_with_initial_len(segment.index_crc, position);
+    crc.update(&bytes);
+    segment.index_crc = crc.finalize();
+    segment.index_entries = index.entries().len() as u32;
+    Some(IndexChunk {
+        path: segment.file.index_path(),
+        position,
+        bytes,
+    })
+}
+
+fn empty_manifest(state: &State, generation: u64, salt: Salt) -> Manifest {
+    let (journal_file, journal_position) = state.journal_end;
+    let mut fences: Vec<Fence> = state.logs.values().filter_map(|log| log.fence.clone()).collect();
+    fences.sort_unstable_by_key(|fence| fence.log);
+    Manifest {
+        generation,
+        checkpoint_lsn: state.lsn,
+        salt,
+        journal_file,
+        journal_position,
+        catalog: state.catalog.to_stored(),
+        logs: Vec::new(),
+        fences,
+    }
+}
+
+fn store_producers(disk: &dyn crate::disk::Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
+    let body = codec::encode(FORMAT_VERSION, &snapshot.table).map_err(io::Error::other)?;
+    let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&body);
+    replace_file(disk, &snapshot.path, &bytes).map_err(io::Error::other)
+}
+
+/// Reads the snapshot that the manifest names, and no other.
+pub(crate) fn load_producers(disk: &dyn crate::disk::Disk, path: &std::path::Path) -> io::Result<ProducerTable> {
+    let file = disk.open(path, Open::Read)?;
+    let mut bytes = vec![0; file.len()?.min(1 << 30) as usize];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    let malformed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let (crc, body) = bytes.split_at_checked(4).ok_or_else(|| malformed("too short"))?;
+    if crc != crc32fast::hash(body).to_le_bytes() {
+        return Err(malformed("wrong checksum"));
+    }
+    codec::decode(FORMAT_VERSION, body).map_err(|error| malformed(&error.to_string()))
+}
+
+/// Removes the directory of a deleted log.
+pub(crate) fn remove_log_dir(disk: &dyn crate::disk::Disk, dir: &std::path::Path) -> io::Result<()> {
+    if !disk.exists(dir)? {
+        return Ok(());
+    }
+    for name in disk.list(dir)? {
+        disk.remove_file(&dir.join(name))?;
+    }
+    disk.remove_dir(dir)
+}
+
+/// Logs whose directories may be on the disk.
+pub(crate) fn log_id_of(name: &str) -> Option<LogId> {
+    name.parse().ok()
+}

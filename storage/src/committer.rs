@@ -1,0 +1,346 @@
+//! The committer: one group after the other is written to the journal, synced, applied to its segments,
+//! published and answered, while the next group gathers.
+//!
+//! Each stage is a step, so that a simulation can crash between any two. Invariant: nothing is published
+//! before its frame is durable, and nobody is answered before everything of the group is published.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::disk::{Disk, Open};
+use crate::error::WriteError;
+use crate::frame::{FrameHeader, Part, Salt};
+use crate::journal::Journal;
+use crate::segment::{IndexState, LoadedIndex, SegmentFile, file_name};
+use crate::sequencer::{Group, Run};
+use crate::shared::{Published, Shared};
+use crate::state::{AppliedRun, log_dir};
+use crate::{LogId, Lsn};
+
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    journal: Journal,
+    salt: Salt,
+    /// The last frame written.
+    lsn: Lsn,
+    /// The last frame known durable.
+    synced_lsn: Lsn,
+    /// The ends behind the last frame, which the next one lists.
+    previous_ends: Vec<(LogId, i64)>,
+    /// The segment that each log is being written to.
+    writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
+    buffer: Vec<u8>,
+    stage: Stage,
+}
+
+/// How far the present group has come.
+enum Stage {
+    Idle,
+    Written(Group),
+    Synced(Group),
+    Applied(Group, Vec<AppliedRun>),
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There is nothing to do.
+    Idle,
+    /// Some work was done; there may be more.
+    Worked,
+    /// Storage is poisoned; nothing will be done any more.
+    Poisoned,
+}
+
+impl Committer {
+    pub fn new(shared: Arc<Shared>, journal: Journal, salt: Salt, lsn: Lsn) -> Self {
+        Self {
+            shared,
+            journal,
+            salt,
+            lsn,
+            synced_lsn: lsn,
+            previous_ends: Vec::new(),
+            writers: HashMap::new(),
+            buffer: Vec::new(),
+            stage: Stage::Idle,
+        }
+    }
+
+    /// Does the next stage of the present group, or begins the next group.
+    pub fn step(&mut self) -> Step {
+        if self.shared.poisoned().is_some() {
+            self.fail_present_group();
+            return Step::Poisoned;
+        }
+        let result = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => {
+                let Some(group) = self.shared.sequencer.lock().take_group() else {
+                    return Step::Idle;
+                };
+                let result = if group.runs.is_empty() {
+                    Ok(())
+                } else {
+                    self.write(&group)
+                };
+                self.stage = Stage::Written(group);
+                result.map_err(|error| format!("journal write failed: {error}"))
+            }
+            Stage::Written(group) => {
+                let result = if group.runs.is_empty() { Ok(()) } else { self.sync() };
+                self.stage = Stage::Synced(group);
+                result.map_err(|error| format!("journal sync failed: {error}"))
+            }
+            Stage::Synced(group) => {
+                let result = self.apply(&group);
+                let (runs, result) = match result {
+                    Ok(runs) => (runs, Ok(())),
+                    Err(error) => (Vec::new(), Err(error)),
+                };
+                self.stage = Stage::Applied(group, runs);
+                result.map_err(|error| format!("segment write failed: {error}"))
+            }
+            Stage::Applied(group, runs) => {
+                self.publish(group, &runs);
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) => Step::Worked,
+            Err(what) => {
+                self.shared.poison(&what);
+                self.fail_present_group();
+                Step::Poisoned
+            }
+        }
+    }
+
+    fn fail_present_group(&mut self) {
+        let group = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => return,
+            Stage::Written(group) | Stage::Synced(group) | Stage::Applied(group, _) => group,
+        };
+        let what = self.shared.poisoned().unwrap_or_default();
+        for waiter in group.waiters {
+            self.shared.answer(waiter.done, Err(WriteError::Poisoned(what.clone())));
+        }
+    }
+
+    fn write(&mut self, group: &Group) -> io::Result<()> {
+        let ends = group.runs.iter().map(|run| (run.part.log, run.part.last_offset + 1));
+        let ends: HashMap<LogId, i64> = ends.collect();
+        self.write_frame(&group.runs)?;
+        self.previous_ends = ends.into_iter().collect();
+        self.previous_ends.sort_unstable();
+        Ok(())
+    }
+
+    fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {
+        let header_len = FrameHeader::encoded_len(runs.len(), self.previous_ends.len());
+        let body_bytes: u64 = runs.iter().map(|run| u64::from(run.part.length)).sum();
+        let (file, position) = self.journal.reserve(header_len as u64 + body_bytes)?;
+        self.buffer.clear();
+        self.buffer.resize(header_len, 0);
+        for batch in runs.iter().flat_map(|run| &run.batches) {
+            self.buffer.extend_from_slice(&batch.header.encode());
+            self.buffer.extend_from_slice(&batch.payload);
+        }
+        let header = FrameHeader {
+            salt: self.salt,
+            lsn: self.lsn + 1,
+            file,
+            position,
+            synced_lsn: self.synced_lsn,
+            time_ms: self.shared.clock.now_ms(),
+            body_bytes,
+            parts: runs.iter().map(|run| run.part).collect(),
+            previous_ends: std::mem::take(&mut self.previous_ends),
+        };
+        header.seal(&mut self.buffer);
+        self.journal.write(&self.buffer, position)?;
+        self.lsn += 1;
+        let bytes = self.buffer.len() as u64;
+        self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.counters.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        self.journal.sync()?;
+        self.shared.counters.note_sync(begun.elapsed());
+        self.synced_lsn = self.lsn;
+        Ok(())
+    }
+
+    /// Writes the batches to their segments, not synced: until a checkpoint the journal has them.
+    fn apply(&mut self, group: &Group) -> io::Result<Vec<AppliedRun>> {
+        let mut applied = Vec::with_capacity(group.runs.len());
+        let body = group.runs.iter().map(|run| run.part.length as usize).sum::<usize>();
+        let mut offset = self.buffer.len().saturating_sub(body);
+        for run in &group.runs {
+            let bytes = self
+                .buffer
+                .get(offset..offset + run.part.length as usize)
+                .unwrap_or_default();
+            offset += run.part.length as usize;
+            let file = match self.writers.get(&run.part.log) {
+                Some((base, file)) if *base == run.part.segment_base => file.clone(),
+                _ => {
+                    let file = open_active(&self.shared, &run.part)?;
+                    self.writers.insert(run.part.log, (run.part.segment_base, file.clone()));
+                    file
+                }
+            };
+            write_run(&self.shared, &run.part, &file, bytes)?;
+            let headers = run.batches.iter().map(|batch| batch.header).collect();
+            applied.push(AppliedRun {
+                part: run.part,
+                headers,
+                file,
+            });
+        }
+        Ok(applied)
+    }
+
+    fn publish(&mut self, group: Group, runs: &[AppliedRun]) {
+        let started = group.controls.iter().filter_map(|control| match control {
+            crate::catalog::ControlRecord::LogStartMoved { log, .. } => Some(*log),
+            _ => None,
+        });
+        let mut logs: Vec<LogId> = runs.iter().map(|run| run.part.log).chain(started).collect();
+        logs.sort_unstable();
+        logs.dedup();
+        if !group.runs.is_empty() {
+            let mut state = self.shared.state.write();
+            state.apply_controls(self.lsn, &group.controls);
+            state.apply_runs(runs);
+            state.drop_below_starts(self.lsn, logs.iter().copied());
+            state.lsn = self.lsn;
+            state.journal_end = self.journal.end();
+            if !group.controls.is_empty() {
+                self.writers.retain(|log, _| state.logs.contains_key(log));
+            }
+        }
+        self.shared.sequencer.lock().published(group.bytes);
+        let counters = &self.shared.counters;
+        counters.groups.fetch_add(1, Ordering::Relaxed);
+        counters.record_bytes.fetch_add(group.bytes, Ordering::Relaxed);
+        let batches = runs.iter().map(|run| run.headers.len() as u64).sum();
+        counters.batches.fetch_add(batches, Ordering::Relaxed);
+        let published = Published {
+            lsn: self.lsn,
+            logs,
+            catalog_changed: !group.controls.is_empty(),
+        };
+        for hook in self.shared.hooks.read().iter() {
+            hook(&published);
+        }
+        for mut waiter in group.waiters {
+            if let Ok(receipt) = &mut waiter.outcome {
+                receipt.lsn = self.lsn;
+            }
+            self.shared.answer(waiter.done, waiter.outcome);
+        }
+    }
+
+    /// True if an empty frame would prove the last group durable.
+    pub fn wants_closing_frame(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && !self.previous_ends.is_empty()
+    }
+
+    /// Writes and syncs an empty frame. The header says that the last group was durable, so that damage to
+    /// it is told from a torn tail.
+    pub fn close_idle(&mut self) -> Step {
+        if self.shared.poisoned().is_some() {
+            return Step::Poisoned;
+        }
+        match self.write_frame(&[]).and_then(|()| self.sync()) {
+            Ok(()) => {
+                let mut state = self.shared.state.write();
+                state.lsn = self.lsn;
+                state.journal_end = self.journal.end();
+                Step::Worked
+            }
+            Err(error) => {
+                self.shared.poison(&format!("journal write failed: {error}"));
+                Step::Poisoned
+            }
+        }
+    }
+}
+
+/// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets
+/// its index into memory, because publishing will add to it.
+fn open_active(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> {
+    let known = {
+        let state = shared.state.read();
+        let segments = state
+            .logs
+            .get(&part.log)
+            .map(|log| log.segments.as_slice())
+            .unwrap_or_default();
+        segments
+            .iter()
+            .rev()
+            .find(|segment| segment.base == part.segment_base)
+            .cloned()
+    };
+    let Some(segment) = known else {
+        return create_segment(shared, part);
+    };
+    segment.file.handles(&*shared.disk, Open::ReadWrite)?;
+    if matches!(segment.index, IndexState::Stored) {
+        let loaded = segment.load_index(&*shared.disk)?;
+        install_index(shared, part.log, part.segment_base, loaded);
+    }
+    Ok(segment.file)
+}
+
+/// Puts a loaded index where look-ups find it.
+pub(crate) fn install_index(shared: &Shared, log: LogId, base: i64, loaded: LoadedIndex) {
+    let mut state = shared.state.write();
+    let segments = state
+        .logs
+        .get_mut(&log)
+        .map(|log| log.segments.as_mut_slice())
+        .unwrap_or_default();
+    if let Some(segment) = segments.iter_mut().find(|segment| segment.base == base) {
+        segment.install_index(loaded);
+    }
+}
+
+fn create_segment(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> {
+    let dir = log_dir(&shared.options.data_dir, part.log);
+    let mut dirty = shared.dirty.lock();
+    if !shared.disk.exists(&dir)? {
+        shared.disk.create_dir(&dir)?;
+        dirty.directories.insert(shared.options.data_dir.join("logs"));
+    }
+    let file = Arc::new(SegmentFile::new(dir.join(file_name(part.segment_base))));
+    new_or_emptied(&*shared.disk, &file)?;
+    dirty.directories.insert(dir);
+    Ok(file)
+}
+
+/// Opens a segment file that nothing published refers to. Whatever stood in it is cut.
+pub(crate) fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
+    if disk.exists(&file.path)? {
+        file.handles(disk, Open::ReadWrite)?.writer.set_len(0)
+    } else {
+        file.handles(disk, Open::CreateNew).map(|_| ())
+    }
+}
+
+/// Writes a run at its position, and then notes that the checkpoint must sync it: noted before, it could be
+/// synced before it is written.
+pub(crate) fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, bytes: &[u8]) -> io::Result<()> {
+    let handles = file.handles(&*shared.disk, Open::ReadWrite)?;
+    handles.writer.write_at(bytes, u64::from(part.position))?;
+    let key = (part.log, part.segment_base);
+    shared.dirty.lock().segments.insert(key, file.clone());
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The engine: everything that storage does, as steps over a disk and a clock.
+//!
+//! [`crate::Storage`] drives the steps from threads; a simulation drives the very same steps from a seed,
+//! and crashes between any two.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::catalog::Catalog;
+use crate::checkpoint::Checkpointer;
+use crate::clock::Clock;
+use crate::committer::{Committer, Step};
+use crate::disk::Disk;
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::frame::Salt;
+use crate::journal::Journal;
+use crate::manifest::Fence;
+use crate::options::Options;
+use crate::read::Fetched;
+use crate::recovery::{self, recover};
+use crate::retention;
+use crate::sequencer::Sequencer;
+use crate::shared::{Published, Shared};
+use crate::stats::Stats;
+use crate::write_set::{LogEnds, Receipt, WriteSet};
+use crate::{LogId, Lsn};
+
+/// Storage without threads.
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    committer: Mutex<Committer>,
+    checkpointer: Mutex<Checkpointer>,
+    /// Held for the life of the engine: nobody else may open the directory.
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+/// How storage is doing.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Why nothing is written any more, if so.
+    pub poisoned: Option<String>,
+    /// Logs in which damage was found.
+    pub fences: Vec<Fence>,
+    /// Free on the file system.
+    pub free_bytes: u64,
+    /// Journal written since the last checkpoint.
+    pub journal_bytes: u64,
+    /// The frame that the last checkpoint covers.
+    pub checkpoint_lsn: Lsn,
+    /// The last published frame.
+    pub published_lsn: Lsn,
+}
+
+/// Hashes one seed into another, so that incarnations of a seeded run differ.
+fn mix(seed: u64, generation: u64) -> u64 {
+    (seed ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Kafka's cluster ids are 16 bytes in URL-safe base 64 without padding.
+fn new_cluster_id(bytes: [u8; 16]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut value = u128::from_be_bytes(bytes);
+    // 128 bits are 21 digits of 6 bits and one of 2, which base 64 pads on the right.
+    let mut digits = vec![((value & 0b11) << 4) as usize];
+    value >>= 2;
+    for _ in 0..21 {
+        digits.push((value & 0b11_1111) as usize);
+        value >>= 6;
+    }
+    digits
+        .iter()
+        .rev()
+        .filter_map(|digit| ALPHABET.get(*digit))
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+impl Engine {
+    /// Locks and recovers a data directory. There is no other way to start, after a crash or otherwise.
+    pub fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
+        let dir = options.data_dir.as_path();
+        let lock = lock_directory(&*disk, dir)?;
+        let seed = options.seed.unwrap_or_else(|| rand::rng().random());
+        let mut ids = StdRng::seed_from_u64(seed);
+        let recovered = recover(&*disk, dir, || {
+            let id = uuid::Builder::from_random_bytes(ids.random()).into_uuid();
+            Catalog::new(new_cluster_id(ids.random()), id)
+        })?;
+        let mut rng = StdRng::seed_from_u64(mix(seed, recovered.generation));
+        let salt: Salt = rng.random();
+        let journal_dir = dir.join("journal");
+        let journal = Journal::new(
+            disk.clone(),
+            journal_dir.clone(),
+            options.journal_file_bytes,
+            recovered.next_journal_file,
+        );
+        let journal_files = journal.files();
+        let lsn = recovered.state.lsn;
+        let group_bytes = options.group_bytes.min(options.journal_file_bytes / 8);
+        let sequencer = Sequencer::new(&recovered.state, rng, clock.monotonic_ms(), group_bytes);
+        let shared = Arc::new(Shared {
+            clock,
+            sequencer: Mutex::new(sequencer),
+            state: RwLock::new(recovered.state),
+            dirty: Mutex::new(recovered.dirty),
+            poison: Mutex::new(None),
+            free_bytes: AtomicU64::new(0),
+            journal_bytes: AtomicU64::new(0),
+            checkpoint_lsn: AtomicU64::new(0),
+            hooks: RwLock::new(Vec::new()),
+            counters: Default::default(),
+            work: Condvar::new(),
+            disk: disk.clone(),
+            options,
+        });
+        let mut checkpointer = Checkpointer::new(shared.clone(), journal_files, recovered.generation, salt);
+        // Recovery ends with a checkpoint that begins the new incarnation, and only then may anybody write.
+        loop {
+            match checkpointer.step() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(()) => {
+                    let what = shared.poisoned().unwrap_or_default();
+                    let source = std::io::Error::other(what);
+                    return Err(OpenError::Io {
+                        what: "recovery of",
+                        path: shared.options.data_dir.clone(),
+                        source,
+                    });
+                }
+            }
+        }
+        recovery::set_damaged_aside(&*disk, &shared.state.read(), &journal_dir)
+            .and_then(|()| journal.adopt(recovered.spare_journal_files))
+            .map_err(OpenError::io("cannot tidy", &journal_dir))?;
+        shared.refresh_free_bytes();
+        let committer = Committer::new(shared.clone(), journal, salt, lsn);
+        Ok(Self {
+            shared,
+            committer: Mutex::new(committer),
+            checkpointer: Mutex::new(checkpointer),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// See [`crate::Storage::submit`].
+    pub fn submit(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        self.shared.submit(ws, Box::new(done));
+    }
+
+    /// Takes the present group one stage further, or begins the next.
+    pub fn commit_step(&self) -> Step {
+        self.committer.lock().step()
+    }
+
+    /// Closes an idle journal with an empty frame, if that would prove anything.
+    pub fn close_idle_step(&self) -> Step {
+        let mut committer = self.committer.lock();
+        if committer.wants_closing_frame() {
+            committer.close_idle()
+        } else {
+            Step::Idle
+        }
+    }
+
+    /// Takes the running checkpoint one stage further, or begins one. True while there are more stages.
+    /// Fails when storage is poisoned.
+    #[allow(clippy::result_unit_err)]
+    pub fn checkpoint_step(&self) -> Result<bool, ()> {
+        self.checkpointer.lock().step()
+    }
+
+    /// True if anything was written since the last checkpoint.
+    pub fn checkpoint_is_due(&self) -> bool {
+        self.checkpointer.lock().is_due()
+    }
+
+    /// Submits the log start moves that retention asks for. Returns how many.
+    pub fn retention_step(&self) -> usize {
+        let plans = retention::plan(self.shared.state.read().logs.iter(), self.shared.clock.now_ms());
+        let count = plans.len();
+        for plan in plans {
+            self.submit(plan, |outcome| {
+                if let Err(error) = outcome {
+                    tracing::warn!("retention: {error}");
+                }
+            });
+        }
+        count
+    }
+
+    /// See [`crate::Storage::read`].
+    pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
+        self.shared.read(log, from, max_bytes)
+    }
+
+    /// See [`crate::Storage::ends`].
+    pub fn ends(&self, log: LogId) -> Option<LogEnds> {
+        self.shared.state.read().logs.get(&log).map(|log| log.ends())
+    }
+
+    /// See [`crate::Storage::all_ends`].
+    pub fn all_ends(&self, logs: &[LogId]) -> Vec<Option<LogEnds>> {
+        let state = self.shared.state.read();
+        logs.iter()
+            .map(|log| state.logs.get(log).map(|log| log.ends()))
+            .collect()
+    }
+
+    /// The published catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.shared.state.read().catalog.clone()
+    }
+
+    /// Calls `hook` after every published group, before those who wait for it are answered.
+    pub fn on_publish(&self, hook: impl Fn(&Published) + Send + Sync + 'static) {
+        self.shared.hooks.write().push(Box::new(hook));
+    }
+
+    /// How storage is doing.
+    pub fn health(&self) -> Health {
+        let state = self.shared.state.read();
+        Health {
+            poisoned: self.shared.poisoned(),
+            fences: state.logs.values().filter_map(|log| log.fence.clone()).collect(),
+            free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
+            journal_bytes: self.shared.journal_bytes.load(Ordering::Relaxed),
+            checkpoint_lsn: self.shared.checkpoint_lsn.load(Ordering::Relaxed),
+            published_lsn: state.lsn,
+        }
+    }
+
+    /// What the write path did since the start.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats()
+    }
+
+    /// Refuses new write sets. Those that wait go on.
+    pub fn refuse_writes(&self) {
+        self.shared.sequencer.lock().close();
+    }
+
+    /// True if no write waits.
+    pub fn is_idle(&self) -> bool {
+        self.shared.sequencer.lock().is_idle()
+    }
+
+    /// Lets others open the directory. Nothing may be written afterwards.
+    pub(crate) fn unlock(&self) {
+        self.lock.lock().take();
+    }
+}
+
+fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
+    disk.create_dir(dir).map_err(OpenError::io("cannot create", dir))?;
+    let path = dir.join("lock");
+    disk.lock(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => OpenError::InUse(dir.into()),
+        _ => OpenError::io("cannot lock", &path)(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_id_has_22_characters_of_url_safe_base_64() {
+        assert_eq!(new_cluster_id([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(new_cluster_id([0xff; 16]), "_____________________w");
+    }
+}

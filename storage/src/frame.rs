@@ -1,0 +1,274 @@
+//! The journal frame: one group of write sets that one sync makes durable. Bytes only, no I/O.
+//!
+//! A group is exactly one frame, so "all or nothing" is one checksum. The layout, little-endian, is in
+//! `docs/formats.md`; the fields that look redundant are each there because a simulated crash found
+//! the hole that they close (`storage` contract, section 2).
+
+use crate::batch::{self, BatchHeader};
+use crate::{LogId, Lsn};
+
+/// Frames begin on such boundaries, so that a scan finds them behind damage.
+pub const BLOCK_BYTES: u64 = 4096;
+const MAGIC: u32 = 0x4c56_4952; // "RIVL"
+const FORMAT: u16 = 1;
+const FIXED_BYTES: usize = 76;
+const PART_BYTES: usize = 44;
+const END_BYTES: usize = 16;
+const CHECKSUM_BYTES: usize = 8;
+/// A part of kind 0 holds its batches in the frame's body. Kind 1 is reserved for extents: batches
+/// that went straight to the segment, of which the frame holds only place and checksum.
+const KIND_INLINE: u16 = 0;
+/// More parts than this in one group are not written and not believed.
+pub const MAX_PARTS: usize = 1 << 17;
+/// No body is larger than this.
+pub const MAX_BODY_BYTES: u64 = 96 << 20;
+
+/// Random bytes of one incarnation (one start). Never shown to clients, who could forge frames.
+pub type Salt = [u8; 16];
+
+/// Consecutive batches of one log in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The log.
+    pub log: LogId,
+    /// Offset of the first record.
+    pub first_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// Bytes in the body.
+    pub length: u32,
+    /// The segment's base offset.
+    pub segment_base: i64,
+    /// Where in the segment.
+    pub position: u32,
+}
+
+/// Everything of a frame but its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The incarnation that wrote it.
+    pub salt: Salt,
+    /// Its number.
+    pub lsn: Lsn,
+    /// The journal file that it was written for.
+    pub file: u64,
+    /// The position that it was written for.
+    pub position: u64,
+    /// The last frame that was durable when this one was written.
+    pub synced_lsn: Lsn,
+    /// Wall clock when it was written, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// What the body holds.
+    pub parts: Vec<Part>,
+    /// The ends that the logs of the frame before this one had behind it; empty where it had none.
+    pub previous_ends: Vec<(LogId, i64)>,
+}
+
+/// Why bytes are not the frame that is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadFrame {
+    /// No header of this incarnation is here.
+    NoHeader,
+    /// The header checks, the body does not.
+    Body,
+}
+
+impl FrameHeader {
+    /// Bytes of the encoded header with its checksums.
+    pub fn encoded_len(parts: usize, previous_ends: usize) -> usize {
+        FIXED_BYTES + parts * PART_BYTES + previous_ends * END_BYTES + CHECKSUM_BYTES
+    }
+
+    /// Writes the header into `frame`, which already holds the body behind a gap of
+    /// [`Self::encoded_len`] bytes.
+    pub fn seal(&self, frame: &mut [u8]) {
+        let header_len = Self::encoded_len(self.parts.len(), self.previous_ends.len());
+        let mut out = Vec::with_capacity(header_len);
+        out.extend_from_slice(&MAGIC.to_le_bytes());
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&0u16.to_le_bytes());
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.lsn.to_le_bytes());
+        out.extend_from_slice(&self.file.to_le_bytes());
+        out.extend_from_slice(&(self.position / BLOCK_BYTES).to_le_bytes());
+        out.extend_from_slice(&self.synced_lsn.to_le_bytes());
+        out.extend_from_slice(&self.time_ms.to_le_bytes());
+        out.extend_from_slice(&(self.body_bytes as u32).to_le_bytes());
+        out.extend_from_slice(&(self.parts.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.previous_ends.len() as u32).to_le_bytes());
+        for part in &self.parts {
+            out.extend_from_slice(&part.log.to_le_bytes());
+            out.extend_from_slice(&part.first_offset.to_le_bytes());
+            out.extend_from_slice(&part.last_offset.to_le_bytes());
+            out.extend_from_slice(&part.length.to_le_bytes());
+            out.extend_from_slice(&KIND_INLINE.to_le_bytes());
+            out.extend_from_slice(&0u16.to_le_bytes());
+            out.extend_from_slice(&part.segment_base.to_le_bytes());
+            out.extend_from_slice(&part.position.to_le_bytes());
+        }
+        for (log, end) in &self.previous_ends {
+            out.extend_from_slice(&log.to_le_bytes());
+            out.extend_from_slice(&end.to_le_bytes());
+        }
+        let header_crc = crc32fast::hash(&out);
+        out.extend_from_slice(&header_crc.to_le_bytes());
+        let mut whole = crc32fast::Hasher::new();
+        whole.update(&out);
+        whole.update(frame.get(header_len..).unwrap_or_default());
+        out.extend_from_slice(&whole.finalize().to_le_bytes());
+        if let Some(gap) = frame.get_mut(..out.len()) {
+            gap.copy_from_slice(&out);
+        }
+    }
+
+    /// Bytes that the header at the front of `bytes` claims, if it claims to be one of `salt`:
+    /// enough to know how much to read before [`Self::decode`].
+    pub fn claimed_len(bytes: &[u8], salt: &Salt) -> Option<(usize, u64)> {
+        let mut fields = Fields(bytes);
+        let (magic, format, _flags) = (fields.u32()?, fields.u16()?, fields.u16()?);
+        if magic != MAGIC || format != FORMAT || fields.take(16)? != salt {
+            return None;
+        }
+        fields.take(40)?;
+        let body_bytes = u64::from(fields.u32()?);
+        let (parts, ends) = (fields.u32()? as usize, fields.u32()? as usize);
+        if parts > MAX_PARTS || ends > MAX_PARTS || body_bytes > MAX_BODY_BYTES {
+            return None;
+        }
+        Some((Self::encoded_len(parts, ends), body_bytes))
+    }
+
+    /// Reads and checks a header. The body is not looked at.
+    pub fn decode(bytes: &[u8], salt: &Salt) -> Option<Self> {
+        let (header_len, _) = Self::claimed_len(bytes, salt)?;
+        let header = bytes.get(..header_len)?;
+        let covered = header.get(..header_len.checked_sub(CHECKSUM_BYTES)?)?;
+        let mut fields = Fields(header.get(covered.len()..)?);
+        if fields.u32()? != crc32fast::hash(covered) {
+            return None;
+        }
+        let mut fields = Fields(covered);
+        fields.take(24)?;
+        let (lsn, file) = (fields.u64()?, fields.u64()?);
+        let position = fields.u64()?.checked_mul(BLOCK_BYTES)?;
+        let (synced_lsn, time_ms) = (fields.u64()?, fields.i64()?);
+        let body_bytes = u64::from(fields.u32()?);
+        let (part_count, end_count) = (fields.u32()? as usize, fields.u32()? as usize);
+        let mut parts = Vec::with_capacity(part_count);
+        for _ in 0..part_count {
+            let (log, first_offset, last_offset) = (fields.u64()?, fields.i64()?, fields.i64()?);
+            let (length, kind, _reserved) = (fields.u32()?, fields.u16()?, fields.u16()?);
+            let (segment_base, position) = (fields.i64()?, fields.u32()?);
+            if kind != KIND_INLINE {
+                return None;
+            }
+            parts.push(Part {
+                log,
+                first_offset,
+                last_offset,
+                length,
+                segment_base,
+                position,
+            });
+        }
+        let mut previous_ends = Vec::with_capacity(end_count);
+        for _ in 0..end_count {
+            previous_ends.push((fields.u64()?, fields.i64()?));
+        }
+        Some(Self {
+            salt: *salt,
+            lsn,
+            file,
+            position,
+            synced_lsn,
+            time_ms,
+            body_bytes,
+            parts,
+            previous_ends,
+        })
+    }
+
+    /// Bytes of the whole frame.
+    pub fn frame_bytes(&self) -> u64 {
+        Self::encoded_len(self.parts.len(), self.previous_ends.len()) as u64 + self.body_bytes
+    }
+
+    /// Checks the body of the frame that this header was decoded from: the checksum over header and
+    /// body, and that the batches are those that the header lists, so that a new header over an old
+    /// body never passes.
+    pub fn check_body(&self, frame: &[u8]) -> Result<(), BadFrame> {
+        let header_len = Self::encoded_len(self.parts.len(), self.previous_ends.len());
+        let body_end = header_len + self.body_bytes as usize;
+        let covered = frame.get(..header_len - 4).ok_or(BadFrame::Body)?;
+        let body = frame.get(header_len..body_end).ok_or(BadFrame::Body)?;
+        let stored = frame
+            .get(header_len - 4..header_len)
+            .map(Fields)
+            .and_then(|mut fields| fields.u32());
+        let mut whole = crc32fast::Hasher::new();
+        whole.update(covered);
+        whole.update(body);
+        if stored != Some(whole.finalize()) {
+            return Err(BadFrame::Body);
+        }
+        let mut rest = body;
+        for part in &self.parts {
+            let (run, behind) = rest.split_at_checked(part.length as usize).ok_or(BadFrame::Body)?;
+            part.batches(run).ok_or(BadFrame::Body)?;
+            rest = behind;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(BadFrame::Body) }
+    }
+}
+
+impl Part {
+    /// The headers of the part's batches, with their bytes; none if they are not exactly the offsets
+    /// that the part claims.
+    pub fn batches(&self, mut run: &[u8]) -> Option<Vec<BatchHeader>> {
+        let mut headers = Vec::new();
+        let mut next = self.first_offset;
+        while !run.is_empty() {
+            let header = batch::verify(run).ok()?;
+            if header.base_offset != next {
+                return None;
+            }
+            next = header.last_offset().checked_add(1)?;
+            run = run.get(header.size_bytes()..)?;
+            headers.push(header);
+        }
+        (next == self.last_offset.checked_add(1)?).then_some(headers)
+    }
+}
+
+/// Reads little-endian fields from the front of a slice.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+}

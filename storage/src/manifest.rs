@@ -1,0 +1,204 @@
+//! The manifest: the published state at the checkpoint C, from which recovery starts.
+//!
+//! Two copies, each replaced by write-new, sync, rename, sync-directory. Either is good enough to start
+//! from, because the journal is trimmed only after both were replaced; the newer valid one wins.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::StoredCatalog;
+use crate::codec::{self, CodecError};
+use crate::disk::{Disk, Open};
+use crate::error::OpenError;
+use crate::frame::Salt;
+use crate::{LogId, Lsn};
+
+/// The version of everything in a data directory. A newer one is refused.
+pub const FORMAT_VERSION: u8 = 1;
+const MAGIC: &[u8; 8] = b"RIVERMAN";
+const HEADER_BYTES: usize = 20;
+/// A manifest larger than this is not believed.
+const MAX_BYTES: u64 = 256 << 20;
+/// The two copies.
+pub(crate) const COPIES: [&str; 2] = ["manifest", "manifest.copy"];
+
+/// The stored state of a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Rises with every manifest; the newer of two valid copies wins.
+    pub generation: u64,
+    /// C: what the segments hold up to here is on the disk; above it the journal alone says.
+    pub checkpoint_lsn: Lsn,
+    /// The incarnation whose frames may stand above C.
+    pub salt: Salt,
+    /// Where the frame behind C stands, if there is one.
+    pub journal_file: u64,
+    pub journal_position: u64,
+    pub catalog: StoredCatalog,
+    pub logs: Vec<StoredLog>,
+    pub fences: Vec<Fence>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredLog {
+    pub log: LogId,
+    pub start: i64,
+    pub end: i64,
+    /// The epoch in which new records are written.
+    pub leader_epoch: i32,
+    /// Each epoch in which records were written, with its first offset.
+    pub leader_epochs: Vec<(i32, i64)>,
+    /// Base offsets ascend; the last segment is the active one.
+    pub segments: Vec<StoredSegment>,
+    /// The lsn in the name of the producer snapshot. Another one is never loaded.
+    pub producers: Option<Lsn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredSegment {
+    pub base: i64,
+    pub size_bytes: u64,
+    pub max_timestamp: i64,
+    pub index_entries: u32,
+    pub index_crc: u32,
+}
+
+/// A log in which damage was found. It stays fenced until it is repaired or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// The log.
+    pub log: LogId,
+    /// The journal frame that was lost.
+    pub lsn: Lsn,
+    /// The damaged file, as it is called now.
+    pub file: String,
+    /// Where in the file.
+    pub position: u64,
+    /// The log's offset behind which records are missing.
+    pub offset: i64,
+}
+
+impl Fence {
+    /// One line for people.
+    pub fn reason(&self) -> String {
+        format!(
+            "acknowledged records from offset {} on were lost in frame {} ({} position {})",
+            self.offset, self.lsn, self.file, self.position
+        )
+    }
+}
+
+impl Manifest {
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let body = codec::encode(FORMAT_VERSION, self)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let malformed = |what: &str| CodecError::Malformed(what.into());
+        let (header, body) = bytes
+            .split_at_checked(HEADER_BYTES)
+            .ok_or_else(|| malformed("too short"))?;
+        let (magic, rest) = header.split_at(8);
+        let (len, crc) = rest.split_at(8);
+        if magic != MAGIC {
+            return Err(malformed("wrong magic"));
+        }
+        if len != (body.len() as u64).to_le_bytes() {
+            return Err(malformed("wrong length"));
+        }
+        if crc != crc32fast::hash(body).to_le_bytes() {
+            return Err(malformed("wrong checksum"));
+        }
+        codec::decode(FORMAT_VERSION, body)
+    }
+
+    /// Replaces both copies. What the manifest says is durable when this returns.
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+        let bytes = self.encode().map_err(|error| OpenError::Catalog(error.to_string()))?;
+        for name in COPIES {
+            let path = dir.join(name);
+            replace_file(disk, &path, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the newer valid copy. `None` if there is no manifest at all.
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, OpenError> {
+        let mut best: Option<Self> = None;
+        let mut reasons = Vec::new();
+        let mut newer = None;
+        for name in COPIES {
+            let path = dir.join(name);
+            if !disk.exists(&path).map_err(OpenError::io("cannot look at", &path))? {
+                continue;
+            }
+            match Self::read(disk, &path)? {
+                Ok(manifest) => {
+                    if best.as_ref().is_none_or(|best| manifest.generation > best.generation) {
+                        best = Some(manifest);
+                    }
+                }
+                Err(CodecError::Version { found, known }) if found > known => newer = Some(found),
+                Err(error) => reasons.push(format!("{name}: {error}")),
+            }
+        }
+        if let Some(found) = newer {
+            return Err(OpenError::NewerFormat {
+                dir: dir.into(),
+                found,
+                known: FORMAT_VERSION,
+            });
+        }
+        for reason in &reasons {
+            tracing::warn!("{reason} in {}", dir.display());
+        }
+        if best.is_none() && !reasons.is_empty() {
+            return Err(OpenError::BadManifest {
+                dir: dir.into(),
+                reason: reasons.join("; "),
+            });
+        }
+        Ok(best)
+    }
+
+    fn read(disk: &dyn Disk, path: &Path) -> Result<Result<Self, CodecError>, OpenError> {
+        let file = disk
+            .open(path, Open::Read)
+            .map_err(OpenError::io("cannot open", path))?;
+        let len = file.len().map_err(OpenError::io("cannot read", path))?;
+        if len > MAX_BYTES {
+            return Ok(Err(CodecError::Malformed(format!("{len} bytes are too many"))));
+        }
+        let mut bytes = vec![0; len as usize];
+        let read = file
+            .read_at(&mut bytes, 0)
+            .map_err(OpenError::io("cannot read", path))?;
+        bytes.truncate(read);
+        Ok(Self::decode(&bytes))
+    }
+}
+
+/// Write new, sync, rename, sync the directory: the file has the old bytes or the new ones.
+pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+    let fresh: PathBuf = path.with_added_extension("new");
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if disk.exists(&fresh).map_err(OpenError::io("cannot look at", &fresh))? {
+        disk.remove_file(&fresh)
+            .map_err(OpenError::io("cannot remove", &fresh))?;
+    }
+    let file = disk
+        .open(&fresh, Open::CreateNew)
+        .map_err(OpenError::io("cannot create", &fresh))?;
+    file.write_at(bytes, 0).map_err(OpenError::io("cannot write", &fresh))?;
+    file.sync_all().map_err(OpenError::io("cannot sync", &fresh))?;
+    disk.rename(&fresh, path)
+        .map_err(OpenError::io("cannot rename", &fresh))?;
+    disk.sync_dir(dir).map_err(OpenError::io("cannot sync", dir))
+}

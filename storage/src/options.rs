@@ -1,0 +1,40 @@
+//! How a storage is opened.
+
+use std::path::PathBuf;
+
+/// Settings of one data directory's storage.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; created if it does not exist (its parent must).
+    pub data_dir: PathBuf,
+    /// Size of a journal file. A write set must fit into one.
+    pub journal_file_bytes: u64,
+    /// A group takes no further write sets beyond this size; the next group begins.
+    pub group_bytes: u64,
+    /// A checkpoint begins after this much journal.
+    pub checkpoint_bytes: u64,
+    /// A writer idle for this long closes with an empty frame, which proves the last group.
+    pub idle_close_ms: u64,
+    /// A checkpoint is also taken when nothing was written for this long.
+    pub idle_checkpoint_ms: u64,
+    /// How often retention looks for segments to delete.
+    pub retention_interval_ms: u64,
+    /// Seed for salts and ids; none takes it from the system. A seed makes a run repeatable.
+    pub seed: Option<u64>,
+}
+
+impl Options {
+    /// The defaults for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            journal_file_bytes: 128 << 20,
+            group_bytes: 16 << 20,
+            checkpoint_bytes: 256 << 20,
+            idle_close_ms: 50,
+            idle_checkpoint_ms: 2_000,
+            retention_interval_ms: 30_000,
+            seed: None,
+        }
+    }
+}

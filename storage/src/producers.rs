@@ -1,0 +1,220 @@
+//! What a log remembers of each idempotent producer: its epoch and its last five batches.
+//!
+//! The same table serves twice: once as assigned state, where the sequencer checks against it, and
+//! once as published state, which checkpoints store.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::BatchHeader;
+use crate::error::WriteError;
+
+/// As many batches as a client may have in flight (`max.in.flight.requests.per.connection`).
+const REMEMBERED_BATCHES: usize = 5;
+/// Distances in the sequence space of 2^31 beyond this are taken to lie behind, not ahead.
+const HALF_SEQUENCE_SPACE: u32 = 1 << 30;
+
+/// One remembered batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerBatch {
+    first_sequence: i32,
+    last_sequence: i32,
+    first_offset: i64,
+    last_offset: i64,
+    max_timestamp: i64,
+}
+
+/// One producer's state in one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Producer {
+    epoch: i16,
+    batches: VecDeque<ProducerBatch>,
+}
+
+/// Every producer that wrote to a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerTable {
+    producers: BTreeMap<i64, Producer>,
+}
+
+/// The verdict on a batch of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is new and in order.
+    Append,
+    /// It was written before, at these offsets.
+    Duplicate {
+        /// Offset of the original's first record.
+        first_offset: i64,
+        /// Offset of the original's last record.
+        last_offset: i64,
+        /// Largest timestamp of the original (its append time in a log-append-time topic).
+        max_timestamp: i64,
+    },
+}
+
+/// The sequence number behind `sequence`, which wraps to 0 (KIP-98).
+fn next_sequence(sequence: i32) -> i32 {
+    if sequence == i32::MAX {
+        0
+    } else {
+        sequence.saturating_add(1)
+    }
+}
+
+impl ProducerTable {
+    /// True if no producer is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Judges a batch by Kafka's rules (`ProducerAppendInfo`): an unknown producer may begin anywhere,
+    /// a new epoch begins at 0, everything else follows the last sequence or repeats a known batch.
+    pub fn check(&self, batch: &BatchHeader) -> Result<Verdict, WriteError> {
+        let Some(producer) = self.producers.get(&batch.producer_id) else {
+            return Ok(Verdict::Append);
+        };
+        if batch.producer_epoch < producer.epoch {
+            return Err(WriteError::InvalidProducerEpoch {
+                current: producer.epoch,
+                got: batch.producer_epoch,
+            });
+        }
+        if batch.producer_epoch > producer.epoch {
+            return match batch.base_sequence {
+                0 => Ok(Verdict::Append),
+                got => Err(WriteError::OutOfOrderSequence { expected: 0, got }),
+            };
+        }
+        let repeated = producer
+            .batches
+            .iter()
+            .find(|known| known.first_sequence == batch.base_sequence && known.last_sequence == batch.last_sequence());
+        if let Some(known) = repeated {
+            return Ok(Verdict::Duplicate {
+                first_offset: known.first_offset,
+                last_offset: known.last_offset,
+                max_timestamp: known.max_timestamp,
+            });
+        }
+        let Some(last) = producer.batches.back() else {
+            return Ok(Verdict::Append);
+        };
+        let expected = next_sequence(last.last_sequence);
+        if batch.base_sequence == expected {
+            return Ok(Verdict::Append);
+        }
+        let behind = (last.last_sequence as u32).wrapping_sub(batch.base_sequence as u32) & (i32::MAX as u32);
+        if behind < HALF_SEQUENCE_SPACE {
+            return Err(WriteError::DuplicateSequence);
+        }
+        Err(WriteError::OutOfOrderSequence {
+            expected,
+            got: batch.base_sequence,
+        })
+    }
+
+    /// Remembers a batch that has its offsets.
+    pub fn note(&mut self, batch: &BatchHeader) {
+        if batch.producer_id < 0 || batch.is_control() {
+            return;
+        }
+        let producer = self.producers.entry(batch.producer_id).or_insert_with(|| Producer {
+            epoch: batch.producer_epoch,
+            batches: VecDeque::new(),
+        });
+        if producer.epoch != batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.batches.push_back(ProducerBatch {
+            first_sequence: batch.base_sequence,
+            last_sequence: batch.last_sequence(),
+            first_offset: batch.base_offset,
+            last_offset: batch.last_offset(),
+            max_timestamp: batch.max_timestamp,
+        });
+        if producer.batches.len() > REMEMBERED_BATCHES {
+            producer.batches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn batch(epoch: i16, sequence: i32, records: i32, offset: i64) -> BatchHeader {
+        BatchHeader {
+            base_offset: offset,
+            length: 49,
+            leader_epoch: 0,
+            magic: 2,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: records - 1,
+            base_timestamp: 0,
+            max_timestamp: 7,
+            producer_id: 1,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            record_count: records,
+        }
+    }
+
+    #[test]
+    fn a_repeated_batch_has_the_original_offset() {
+        let mut table = ProducerTable::default();
+        table.note(&batch(0, 0, 3, 100));
+        table.note(&batch(0, 3, 1, 110));
+        assert_eq!(
+            table.check(&batch(0, 0, 3, 0)),
+            Ok(Verdict::Duplicate {
+                first_offset: 100,
+                last_offset: 102,
+                max_timestamp: 7
+            })
+        );
+        assert_eq!(table.check(&batch(0, 4, 2, 0)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_gap_is_refused_and_an_old_batch_is_told_apart() {
+        let mut table = ProducerTable::default();
+        for number in 0..8 {
+            table.note(&batch(0, number, 1, i64::from(number)));
+        }
+        assert_eq!(
+            table.check(&batch(0, 9, 1, 0)),
+            Err(WriteError::OutOfOrderSequence { expected: 8, got: 9 })
+        );
+        assert_eq!(table.check(&batch(0, 1, 1, 0)), Err(WriteError::DuplicateSequence));
+    }
+
+    #[test]
+    fn an_old_epoch_is_refused_and_a_new_one_begins_at_zero() {
+        let mut table = ProducerTable::default();
+        table.note(&batch(3, 0, 1, 0));
+        assert_eq!(
+            table.check(&batch(2, 1, 1, 0)),
+            Err(WriteError::InvalidProducerEpoch { current: 3, got: 2 })
+        );
+        assert_eq!(
+            table.check(&batch(4, 5, 1, 0)),
+            Err(WriteError::OutOfOrderSequence { expected: 0, got: 5 })
+        );
+        assert_eq!(table.check(&batch(4, 0, 1, 0)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut table = ProducerTable::default();
+        table.note(&batch(0, i32::MAX, 1, 0));
+        assert_eq!(table.check(&batch(0, 0, 1, 0)), Ok(Verdict::Append));
+        let mut table = ProducerTable::default();
+        table.note(&batch(0, i32::MAX - 1, 4, 0));
+        assert_eq!(table.check(&batch(0, 2, 1, 0)), Ok(Verdict::Append));
+    }
+}

@@ -1,0 +1,265 @@
+//! Reading published records. Every batch that is served was checked on this very read.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::LogId;
+use crate::committer::install_index;
+use crate::disk::DiskFile;
+use crate::error::ReadError;
+use crate::index::IndexEntry;
+use crate::segment::{IndexState, Segment, SegmentWalk, WalkError};
+use crate::shared::Shared;
+
+/// Batches of a log.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Whole batches, the first of which holds the offset asked for; empty at the high watermark.
+    pub data: Bytes,
+    /// The log's first offset.
+    pub log_start: i64,
+    /// One behind the last published record.
+    pub high_watermark: i64,
+}
+
+/// Where a look-up begins: a segment, and a batch in it that lies at or before what is wanted.
+struct Start {
+    segment: Segment,
+    entry: IndexEntry,
+    log_start: i64,
+    high_watermark: i64,
+    /// Below this offset a batch that does not check is damage; above, the journal has it.
+    checkpointed_end: i64,
+    /// The base of the next segment, if there is one.
+    next_base: Option<i64>,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Offset(i64),
+    /// A timestamp, at or behind an offset.
+    Timestamp(i64, i64),
+}
+
+impl Shared {
+    /// See [`crate::Storage::read`].
+    pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
+        let mut from_segment = from;
+        loop {
+            let Some(start) = self.find(log, Wanted::Offset(from_segment), from)? else {
+                let state = self.state.read();
+                let log = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
+                return Ok(Fetched {
+                    data: Bytes::new(),
+                    log_start: log.start,
+                    high_watermark: log.end,
+                });
+            };
+            let data = self.collect(log, &start, from, max_bytes)?;
+            match start.next_base {
+                // Offsets may be missing at the end of a segment; then the next one has the batch.
+                Some(next) if data.is_empty() => from_segment = next,
+                _ => {
+                    return Ok(Fetched {
+                        data,
+                        log_start: start.log_start,
+                        high_watermark: start.high_watermark,
+                    });
+                }
+            }
+        }
+    }
+
+    /// See [`crate::Storage::batch_at_timestamp`].
+    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64) -> Result<Option<Bytes>, ReadError> {
+        let mut from = 0;
+        loop {
+            let Some(start) = self.find(log, Wanted::Timestamp(timestamp_ms, from), from)? else {
+                return Ok(None);
+            };
+            let file = self.open_reader(&start)?;
+            let mut walk = walk_from(&start, file, 0);
+            let failed = |error| self.read_error(log, &start, error);
+            while let Some((header, _, bytes)) = walk.next().map_err(failed)? {
+                if header.max_timestamp >= timestamp_ms && header.last_offset() >= start.log_start {
+                    return Ok(Some(Bytes::copy_from_slice(bytes)));
+                }
+            }
+            match start.next_base {
+                Some(next) => from = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// See [`crate::Storage::batch_of_max_timestamp`].
+    pub fn batch_of_max_timestamp(&self, log: LogId) -> Result<Option<Bytes>, ReadError> {
+        let largest = {
+            let state = self.state.read();
+            let log = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
+            log.segments
+                .iter()
+                .filter(|segment| segment.size_bytes > 0)
+                .map(|segment| segment.max_timestamp)
+                .max()
+        };
+        match largest {
+            Some(timestamp_ms) => self.batch_at_timestamp(log, timestamp_ms),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds where to begin. `None` if nothing is there: at the high watermark, or no such timestamp.
+    fn find(&self, log: LogId, wanted: Wanted, asked: i64) -> Result<Option<Start>, ReadError> {
+        loop {
+            let start = {
+                let state = self.state.read();
+                let published = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
+                if let Some(fence) = &published.fence {
+                    return Err(ReadError::Fenced {
+                        log,
+                        reason: fence.reason(),
+                    });
+                }
+                let place = match wanted {
+                    Wanted::Offset(offset) => {
+                        if asked < published.start || asked > published.end {
+                            let (start, end) = (published.start, published.end);
+                            return Err(ReadError::OffsetOutOfRange {
+                                offset: asked,
+                                start,
+                                end,
+                            });
+                        }
+                        if offset >= published.end {
+                            return Ok(None);
+                        }
+                        published.segment_of(offset)
+                    }
+                    Wanted::Timestamp(timestamp_ms, from) => published.segments.iter().position(|segment| {
+                        segment.base >= from && segment.size_bytes > 0 && segment.max_timestamp >= timestamp_ms
+                    }),
+                };
+                let Some(place) = place else { return Ok(None) };
+                let Some(segment) = published.segments.get(place) else {
+                    return Ok(None);
+                };
+                let first = IndexEntry {
+                    relative_offset: 0,
+                    position: 0,
+                    max_timestamp_before: i64::MIN,
+                };
+                let entry = match (&segment.index, wanted) {
+                    (IndexState::Stored, _) => None,
+                    (IndexState::Loaded(index), Wanted::Offset(offset)) => {
+                        let relative = u32::try_from(offset.saturating_sub(segment.base)).unwrap_or(u32::MAX);
+                        Some(index.by_offset(relative).unwrap_or(first))
+                    }
+                    (IndexState::Loaded(index), Wanted::Timestamp(timestamp_ms, _)) => {
+                        Some(index.by_timestamp(timestamp_ms).unwrap_or(first))
+                    }
+                };
+                let start = Start {
+                    entry: entry.unwrap_or(first),
+                    log_start: published.start,
+                    high_watermark: published.end,
+                    checkpointed_end: published.checkpointed_end,
+                    next_base: published.segments.get(place + 1).map(|next| next.base),
+                    // Cheap: the index is shared, the rest are numbers.
+                    segment: segment.clone(),
+                };
+                if entry.is_some() {
+                    return Ok(Some(start));
+                }
+                start
+            };
+            // The index is on the disk: fetch it outside of the lock, then look again.
+            let loaded = start.segment.load_index(&*self.disk);
+            let loaded = loaded.map_err(|source| self.read_error(log, &start, WalkError::Io(source)))?;
+            install_index(self, log, start.segment.base, loaded);
+        }
+    }
+
+    /// Batches from the one that holds `from`, until `max_bytes` are reached; always one, if there is one.
+    fn collect(&self, log: LogId, start: &Start, from: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
+        let file = self.open_reader(start)?;
+        let mut walk = walk_from(start, file, max_bytes);
+        let mut data = Vec::new();
+        loop {
+            match walk.next() {
+                Ok(Some((header, _, bytes))) => {
+                    if header.last_offset() < from {
+                        continue;
+                    }
+                    if !data.is_empty() && data.len() + bytes.len() > max_bytes {
+                        break;
+                    }
+                    data.extend_from_slice(bytes);
+                    if data.len() >= max_bytes {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                // What checked is served; the damage is told when it is asked for.
+                Err(_) if !data.is_empty() => break,
+                Err(error) => return Err(self.read_error(log, start, error)),
+            }
+        }
+        Ok(data.into())
+    }
+
+    fn open_reader(&self, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
+        let file = start.segment.file.reader(&*self.disk);
+        file.map_err(|source| ReadError::Io {
+            file: start.segment.file.path.clone(),
+            source,
+        })
+    }
+
+    fn read_error(&self, log: LogId, start: &Start, error: WalkError) -> ReadError {
+        let file = start.segment.file.path.clone();
+        match error {
+            WalkError::Io(source) if source.kind() == io::ErrorKind::NotFound => {
+                let (log_start, end) = (start.log_start, start.high_watermark);
+                ReadError::OffsetOutOfRange {
+                    offset: start.segment.base,
+                    start: log_start,
+                    end,
+                }
+            }
+            WalkError::Io(source) => ReadError::Io { file, source },
+            WalkError::Damaged {
+                offset,
+                position,
+                reason,
+            } => {
+                let retriable = offset >= start.checkpointed_end;
+                if !retriable {
+                    tracing::error!(log, offset, position, "damaged batch in {}: {reason}", file.display());
+                }
+                ReadError::Damaged {
+                    log,
+                    offset,
+                    file,
+                    position,
+                    reason,
+                    retriable,
+                }
+            }
+        }
+    }
+}
+
+fn walk_from(start: &Start, file: Arc<dyn DiskFile>, read_ahead: usize) -> SegmentWalk {
+    let offset = start.segment.base + i64::from(start.entry.relative_offset);
+    SegmentWalk::new(
+        file,
+        start.segment.size_bytes,
+        u64::from(start.entry.position),
+        offset,
+        read_ahead,
+    )
+}

@@ -1,0 +1,323 @@
+//! A segment: a file of record batches, byte for byte as Kafka's clients see them, and its index.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::batch::{self, BatchHeader, HEADER_LEN};
+use crate::disk::{Disk, DiskFile, Open};
+use crate::index::{ENTRY_BYTES, Index, IndexEntry};
+use crate::manifest::StoredSegment;
+
+/// A segment file on disk, with the descriptors that are open on it.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub path: PathBuf,
+    handles: Mutex<Option<Handles>>,
+}
+
+/// Linux reports a write-back error once for each open file description, and only to those that were
+/// open before the write. So the checkpoint, which vouches for the bytes, has its own.
+#[derive(Clone)]
+pub(crate) struct Handles {
+    pub writer: Arc<dyn DiskFile>,
+    pub syncer: Arc<dyn DiskFile>,
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handles")
+    }
+}
+
+impl SegmentFile {
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            handles: Mutex::new(None),
+        }
+    }
+
+    /// The descriptors for writing and syncing, opened together before the first write.
+    pub fn handles(&self, disk: &dyn Disk, mode: Open) -> io::Result<Handles> {
+        let mut slot = self.handles.lock();
+        if let Some(handles) = &*slot {
+            return Ok(handles.clone());
+        }
+        let writer = disk.open(&self.path, mode)?;
+        let syncer = disk.open(&self.path, Open::ReadWrite)?;
+        let handles = Handles { writer, syncer };
+        *slot = Some(handles.clone());
+        Ok(handles)
+    }
+
+    /// The descriptors, if they are open.
+    pub fn open_handles(&self) -> Option<Handles> {
+        self.handles.lock().clone()
+    }
+
+    /// A descriptor for reading: the writer's if it is open.
+    pub fn reader(&self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(handles) = &*self.handles.lock() {
+            return Ok(handles.writer.clone());
+        }
+        disk.open(&self.path, Open::Read)
+    }
+
+    /// Closes the descriptors of a segment that is not written any more.
+    pub fn close(&self) {
+        self.handles.lock().take();
+    }
+
+    /// The path of the index beside the segment.
+    pub fn index_path(&self) -> PathBuf {
+        self.path.with_extension("index")
+    }
+}
+
+/// The index of a segment, or where to find it.
+#[derive(Debug, Clone)]
+pub(crate) enum IndexState {
+    Loaded(Arc<Index>),
+    Stored,
+}
+
+/// What is published of a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub base: i64,
+    pub size_bytes: u64,
+    pub max_timestamp: i64,
+    pub file: Arc<SegmentFile>,
+    pub index: IndexState,
+    /// How much of the index the last checkpoint wrote, and its checksum.
+    pub index_entries: u32,
+    pub index_crc: u32,
+}
+
+/// The name of a segment file: its base offset in 20 digits, as Kafka's.
+pub(crate) fn file_name(base: i64) -> String {
+    format!("{base:020}.log")
+}
+
+/// The base offset in a segment file's name.
+pub(crate) fn base_of(name: &str) -> Option<i64> {
+    let digits = name.strip_suffix(".log")?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+impl Segment {
+    pub fn new(base: i64, file: Arc<SegmentFile>) -> Self {
+        Self {
+            base,
+            size_bytes: 0,
+            max_timestamp: i64::MIN,
+            file,
+            index: IndexState::Loaded(Arc::default()),
+            index_entries: 0,
+            index_crc: 0,
+        }
+    }
+
+    pub fn from_stored(stored: &StoredSegment, dir: &Path) -> Self {
+        Self {
+            base: stored.base,
+            size_bytes: stored.size_bytes,
+            max_timestamp: stored.max_timestamp,
+            file: Arc::new(SegmentFile::new(dir.join(file_name(stored.base)))),
+            index: IndexState::Stored,
+            index_entries: stored.index_entries,
+            index_crc: stored.index_crc,
+        }
+    }
+
+    pub fn to_stored(&self) -> StoredSegment {
+        StoredSegment {
+            base: self.base,
+            size_bytes: self.size_bytes,
+            max_timestamp: self.max_timestamp,
+            index_entries: self.index_entries,
+            index_crc: self.index_crc,
+        }
+    }
+
+    /// Takes note of a batch that was written at `position`.
+    pub fn note(&mut self, header: &BatchHeader, position: u32) {
+        if let IndexState::Loaded(index) = &mut self.index {
+            let relative = u32::try_from(header.base_offset - self.base).unwrap_or(u32::MAX);
+            Arc::make_mut(index).note(relative, position, header.max_timestamp);
+        }
+        self.size_bytes = self.size_bytes.max(u64::from(position) + header.size_bytes() as u64);
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+    }
+
+    /// Reads the stored index, or rebuilds it from the segment if it does not check.
+    pub fn load_index(&self, disk: &dyn Disk) -> io::Result<LoadedIndex> {
+        match self.read_index(disk) {
+            Ok(Some(index)) => Ok(LoadedIndex { index, rebuilt: false }),
+            Ok(None) => Ok(LoadedIndex {
+                index: self.rebuild_index(disk)?,
+                rebuilt: true,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LoadedIndex {
+                index: self.rebuild_index(disk)?,
+                rebuilt: true,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes an index into memory. A rebuilt one is written anew by the next checkpoint.
+    pub fn install_index(&mut self, loaded: LoadedIndex) {
+        if matches!(self.index, IndexState::Loaded(_)) {
+            return;
+        }
+        if loaded.rebuilt {
+            self.index_entries = 0;
+            self.index_crc = 0;
+        }
+        self.index = IndexState::Loaded(Arc::new(loaded.index));
+    }
+
+    fn read_index(&self, disk: &dyn Disk) -> io::Result<Option<Index>> {
+        if self.index_entries == 0 {
+            return Ok((self.size_bytes == 0).then(Index::default));
+        }
+        let file = disk.open(&self.file.index_path(), Open::Read)?;
+        let len = self.index_entries as usize * ENTRY_BYTES;
+        if file.len()? < len as u64 {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len];
+        if file.read_at(&mut bytes, 0)? != len || crc32fast::hash(&bytes) != self.index_crc {
+            return Ok(None);
+        }
+        let entries = bytes.as_chunks().0.iter().map(IndexEntry::decode).collect();
+        Ok(Some(Index::from_entries(entries, self.max_timestamp)))
+    }
+
+    /// Walks the segment. A batch that does not check ends the index; reading will name the damage.
+    fn rebuild_index(&self, disk: &dyn Disk) -> io::Result<Index> {
+        let file = self.file.reader(disk)?;
+        let mut index = Index::default();
+        let mut position = 0;
+        let mut header = [0; HEADER_LEN];
+        while position < self.size_bytes {
+            if file.read_at(&mut header, position)? < HEADER_LEN {
+                break;
+            }
+            let Ok(header) = BatchHeader::parse(&header) else { break };
+            let (Ok(relative), Ok(at)) = (u32::try_from(header.base_offset - self.base), u32::try_from(position))
+            else {
+                break;
+            };
+            index.note(relative, at, header.max_timestamp);
+            position += header.size_bytes() as u64;
+        }
+        Ok(index)
+    }
+}
+
+/// An index that was brought into memory.
+#[derive(Debug)]
+pub(crate) struct LoadedIndex {
+    pub index: Index,
+    /// The stored one did not check.
+    pub rebuilt: bool,
+}
+
+/// What walking a segment found wrong.
+#[derive(Debug)]
+pub(crate) enum WalkError {
+    Io(io::Error),
+    Damaged { offset: i64, position: u64, reason: String },
+}
+
+/// Walks batches of a segment forward, checking each: its checksum, its length against the segment, and
+/// its base offset (which Kafka's checksum does not cover) against the end of the one before.
+pub(crate) struct SegmentWalk {
+    file: Arc<dyn DiskFile>,
+    size_bytes: u64,
+    buffer: Vec<u8>,
+    /// Position of the buffer's first byte.
+    buffer_start: u64,
+    position: u64,
+    next_offset: i64,
+    read_ahead: usize,
+}
+
+const SMALLEST_READ: usize = 16 * 1024;
+
+impl SegmentWalk {
+    /// Begins at a batch that is known to stand at `position` with base offset `offset`.
+    pub fn new(file: Arc<dyn DiskFile>, size_bytes: u64, position: u64, offset: i64, read_ahead: usize) -> Self {
+        Self {
+            file,
+            size_bytes,
+            buffer: Vec::new(),
+            buffer_start: position,
+            position,
+            next_offset: offset,
+            read_ahead: read_ahead.max(SMALLEST_READ),
+        }
+    }
+
+    fn damaged(&self, reason: impl ToString) -> WalkError {
+        WalkError::Damaged {
+            offset: self.next_offset,
+            position: self.position,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Makes sure that `len` bytes from the present position are in the buffer, if the segment has them.
+    fn fill(&mut self, len: usize) -> Result<&[u8], WalkError> {
+        let from = (self.position - self.buffer_start) as usize;
+        if self.buffer.len().saturating_sub(from) < len {
+            let left = (self.size_bytes - self.position).min(usize::MAX as u64) as usize;
+            let wanted = left.min(len.max(self.read_ahead));
+            let mut fresh = vec![0; wanted];
+            let read = self.file.read_at(&mut fresh, self.position).map_err(WalkError::Io)?;
+            fresh.truncate(read);
+            self.buffer = fresh;
+            self.buffer_start = self.position;
+        }
+        let from = (self.position - self.buffer_start) as usize;
+        Ok(self.buffer.get(from..).unwrap_or_default())
+    }
+
+    /// The next batch, or none at the published end of the segment.
+    pub fn next(&mut self) -> Result<Option<(BatchHeader, u64, &[u8])>, WalkError> {
+        if self.position >= self.size_bytes {
+            return Ok(None);
+        }
+        let front = self.fill(HEADER_LEN)?;
+        let header = BatchHeader::parse(front).map_err(|error| self.damaged(error))?;
+        let size = header.size_bytes();
+        if size as u64 > self.size_bytes - self.position {
+            return Err(self.damaged("its length leads out of the segment"));
+        }
+        if header.base_offset != self.next_offset {
+            return Err(self.damaged(format!("its base offset is {}", header.base_offset)));
+        }
+        self.fill(size)?;
+        let from = (self.position - self.buffer_start) as usize;
+        let bytes = self.buffer.get(from..from + size);
+        let checked = bytes.map(batch::verify);
+        let header = match checked {
+            Some(Ok(header)) => header,
+            Some(Err(error)) => return Err(self.damaged(error)),
+            None => return Err(self.damaged("the file is shorter than the segment")),
+        };
+        let position = self.position;
+        self.position += size as u64;
+        self.next_offset = header.last_offset() + 1;
+        let bytes = self.buffer.get(from..from + size).unwrap_or_default();
+        Ok(Some((header, position, bytes)))
+    }
+}

@@ -1,0 +1,111 @@
+//! What the sequencer, the committer, the checkpoint and readers share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::error::WriteError;
+use crate::options::Options;
+use crate::segment::SegmentFile;
+use crate::sequencer::{Done, Now, Sequencer};
+use crate::state::State;
+use crate::stats::Counters;
+use crate::write_set::{Receipt, WriteSet};
+use crate::{LogId, Lsn};
+
+/// Files written since the last checkpoint, which it must sync.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub segments: BTreeMap<(LogId, i64), Arc<SegmentFile>>,
+    pub directories: BTreeSet<PathBuf>,
+}
+
+/// A group was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The frame.
+    pub lsn: Lsn,
+    /// Logs whose high watermark or start moved.
+    pub logs: Vec<LogId>,
+    /// Topics or settings changed.
+    pub catalog_changed: bool,
+}
+
+type Hook = Box<dyn Fn(&Published) + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub options: Options,
+    pub sequencer: Mutex<Sequencer>,
+    pub state: RwLock<State>,
+    pub dirty: Mutex<Dirty>,
+    pub poison: Mutex<Option<String>>,
+    pub free_bytes: AtomicU64,
+    /// Journal bytes written since the last checkpoint began.
+    pub journal_bytes: AtomicU64,
+    pub checkpoint_lsn: AtomicU64,
+    pub hooks: RwLock<Vec<Hook>>,
+    pub counters: Counters,
+    /// Signalled when a group begins to wait for the committer.
+    pub work: Condvar,
+}
+
+impl Shared {
+    /// See [`crate::Storage::submit`].
+    pub fn submit(&self, ws: WriteSet, done: Done) {
+        let now = Now {
+            wall_ms: self.clock.now_ms(),
+            monotonic_ms: self.clock.monotonic_ms(),
+            free_bytes: self.free_bytes.load(Ordering::Relaxed),
+            journal_file_bytes: self.options.journal_file_bytes,
+        };
+        let mut sequencer = self.sequencer.lock();
+        let told = sequencer.submit(ws, done, now);
+        let wake = sequencer.has_work();
+        drop(sequencer);
+        if wake {
+            self.work.notify_one();
+        }
+        if let Some((done, outcome)) = told {
+            self.answer(done, outcome);
+        }
+    }
+
+    pub fn answer(&self, done: Done, outcome: Result<Receipt, WriteError>) {
+        match &outcome {
+            Ok(_) => self.counters.write_sets.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.counters.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        done(outcome);
+    }
+
+    /// A write or sync failed: nothing more is acknowledged and nothing trimmed, reads go on, only a
+    /// restart recovers. Never retried in place.
+    pub fn poison(&self, what: &str) {
+        tracing::error!("storage is fenced until restart: {what}");
+        self.poison.lock().get_or_insert_with(|| what.to_owned());
+        let waiters = self.sequencer.lock().refuse(WriteError::Poisoned(what.to_owned()));
+        for waiter in waiters {
+            self.answer(waiter.done, Err(WriteError::Poisoned(what.to_owned())));
+        }
+        self.work.notify_all();
+    }
+
+    pub fn poisoned(&self) -> Option<String> {
+        self.poison.lock().clone()
+    }
+
+    /// Asks the file system how much is free. The sequencer refuses writes by the last answer.
+    pub fn refresh_free_bytes(&self) {
+        match self.disk.free_bytes(&self.options.data_dir) {
+            Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
+            Err(error) => tracing::warn!("cannot tell the free space: {error}"),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Storage on a real disk: the engine's steps, driven by two threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::catalog::Catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::committer::Step;
+use crate::disk::{Disk, Open, RealDisk};
+use crate::engine::{Engine, Health};
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::options::Options;
+use crate::read::Fetched;
+use crate::shared::Published;
+use crate::stats::Stats;
+use crate::write_set::{LogEnds, Receipt, WriteSet};
+use crate::{LogId, Lsn};
+
+/// How often free space is looked at.
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the maintenance thread looks whether anything is due.
+const MAINTENANCE_TICK: Duration = Duration::from_millis(100);
+/// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
+const JOURNAL_SLACK: u64 = 4;
+/// Space that recovery can have on a full disk.
+const BALLAST_BYTES: u64 = 32 << 20;
+
+/// A data directory that is open. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<Engine>,
+    signals: Arc<Signals>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Signals {
+    closing: AtomicBool,
+    tick: Mutex<()>,
+    wake_maintenance: Condvar,
+    checkpointed: Condvar,
+}
+
+impl Storage {
+    /// Opens a data directory, creating it if need be. Recovery is the only way to start.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        make_room(&*disk, &options);
+        let engine = Arc::new(Engine::open(disk, Arc::new(SystemClock), options)?);
+        let signals = Arc::new(Signals::default());
+        let committer = {
+            let (engine, signals) = (engine.clone(), signals.clone());
+            spawn("riverlog-commit", move || commit_loop(&engine, &signals))?
+        };
+        let maintenance = {
+            let (engine, signals) = (engine.clone(), signals.clone());
+            spawn("riverlog-maintain", move || maintenance_loop(&engine, &signals))?
+        };
+        Ok(Self(Arc::new(Inner {
+            engine,
+            signals,
+            threads: Mutex::new(vec![committer, maintenance]),
+        })))
+    }
+
+    /// Asks for a write set to be written, without waiting. `done` is called once: after the write set is
+    /// durable and published, on the committing thread (so it must be quick), or with a refusal.
+    pub fn submit(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        self.0.engine.submit(ws, done);
+    }
+
+    /// [`Self::submit`], and waits for the outcome.
+    pub fn submit_wait(&self, ws: WriteSet) -> Result<Receipt, WriteError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.submit(ws, move |outcome| {
+            // The receiver waits below for exactly one outcome.
+            let _ = sender.send(outcome);
+        });
+        receiver.recv().unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// The published catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.engine.catalog()
+    }
+
+    /// The published ends of a log.
+    pub fn ends(&self, log: LogId) -> Option<LogEnds> {
+        self.0.engine.ends(log)
+    }
+
+    /// The published ends of several logs, as of one moment.
+    pub fn all_ends(&self, logs: &[LogId]) -> Vec<Option<LogEnds>> {
+        self.0.engine.all_ends(logs)
+    }
+
+    /// Reads whole batches from the one that holds `from`, up to `max_bytes` but always one if there is
+    /// one. Empty at the high watermark. Reads from files: call it where blocking is allowed.
+    pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
+        self.0.engine.read(log, from, max_bytes)
+    }
+
+    /// The first batch that has a record with a timestamp at or above `timestamp_ms`.
+    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64) -> Result<Option<Bytes>, ReadError> {
+        self.0.engine.shared.batch_at_timestamp(log, timestamp_ms)
+    }
+
+    /// The first batch that has the largest timestamp of the log.
+    pub fn batch_of_max_timestamp(&self, log: LogId) -> Result<Option<Bytes>, ReadError> {
+        self.0.engine.shared.batch_of_max_timestamp(log)
+    }
+
+    /// The largest leader epoch at or below the one asked for, and the offset at which it ended
+    /// (`OffsetForLeaderEpoch`, KIP-320). `None` if the log has no record of such an epoch.
+    pub fn epoch_end(&self, log: LogId, leader_epoch: i32) -> Option<(i32, i64)> {
+        self.0
+            .engine
+            .shared
+            .state
+            .read()
+            .logs
+            .get(&log)?
+            .epoch_end(leader_epoch)
+    }
+
+    /// The leader epoch in which the record at an offset was written.
+    pub fn epoch_at(&self, log: LogId, offset: i64) -> Option<i32> {
+        self.0.engine.shared.state.read().logs.get(&log)?.epoch_at(offset)
+    }
+
+    /// Calls `hook` after every published group, before those who wait for it are answered. It must be
+    /// quick: it runs on the committing thread.
+    pub fn on_publish(&self, hook: impl Fn(&Published) + Send + Sync + 'static) {
+        self.0.engine.on_publish(hook);
+    }
+
+    /// How storage is doing.
+    pub fn health(&self) -> Health {
+        self.0.engine.health()
+    }
+
+    /// What the write path did since the start.
+    pub fn stats(&self) -> Stats {
+        self.0.engine.stats()
+    }
+
+    /// The clock that stamps records.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.0.engine.shared.clock.clone()
+    }
+
+    /// Where the data is.
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.0.engine.shared.options.data_dir
+    }
+
+    /// The last published frame.
+    pub fn published_lsn(&self) -> Lsn {
+        self.0.engine.shared.state.read().lsn
+    }
+
+    /// Finishes what was submitted, takes a checkpoint and lets go of the directory. Everything later is
+    /// refused. A storage that is dropped without this recovers at the next start.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.engine.refuse_writes();
+        self.signals.closing.store(true, Ordering::SeqCst);
+        self.engine.shared.work.notify_all();
+        self.signals.wake_maintenance.notify_all();
+        self.signals.checkpointed.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a storage thread panicked");
+            }
+        }
+        self.engine.unlock();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+    thread.map_err(OpenError::io("cannot start a thread for", name))
+}
+
+/// Commits groups as they come. Ends when storage is closing and everything is committed, or poisoned.
+fn commit_loop(engine: &Engine, signals: &Signals) {
+    let shared = &engine.shared;
+    let idle_close = Duration::from_millis(shared.options.idle_close_ms);
+    loop {
+        match engine.commit_step() {
+            Step::Worked => hold_for_checkpoint(engine, signals),
+            Step::Poisoned => return,
+            Step::Idle => {
+                let mut sequencer = shared.sequencer.lock();
+                if sequencer.has_work() {
+                    continue;
+                }
+                if signals.closing.load(Ordering::SeqCst) {
+                    return;
+                }
+                let timed_out = shared.work.wait_for(&mut sequencer, idle_close).timed_out();
+                let idle = timed_out && !sequencer.has_work();
+                drop(sequencer);
+                if idle && engine.close_idle_step() == Step::Poisoned {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Lets the checkpoint catch up when the journal has grown far beyond its interval.
+fn hold_for_checkpoint(engine: &Engine, signals: &Signals) {
+    let shared = &engine.shared;
+    let limit = shared.options.checkpoint_bytes.saturating_mul(JOURNAL_SLACK);
+    while shared.journal_bytes.load(Ordering::Relaxed) > limit
+        && shared.poisoned().is_none()
+        && !signals.closing.load(Ordering::SeqCst)
+    {
+        let mut tick = signals.tick.lock();
+        signals.wake_maintenance.notify_all();
+        signals.checkpointed.wait_for(&mut tick, MAINTENANCE_TICK);
+    }
+}
+
+/// Takes checkpoints, applies retention and watches the free space. Ends with a last checkpoint.
+fn maintenance_loop(engine: &Engine, signals: &Signals) {
+    let shared = &engine.shared;
+    let options = &shared.options;
+    let retention_interval = Duration::from_millis(options.retention_interval_ms);
+    let idle_checkpoint = Duration::from_millis(options.idle_checkpoint_ms);
+    let (mut last_space, mut last_retention) = (Instant::now(), Instant::now());
+    let (mut seen_lsn, mut seen_at) = (0, Instant::now());
+    let mut ballast_pending = true;
+    loop {
+        let closing = signals.closing.load(Ordering::SeqCst);
+        if closing && (engine.is_idle() || shared.poisoned().is_some()) {
+            if engine.checkpoint_is_due() {
+                run_checkpoint(engine, signals);
+            }
+            return;
+        }
+        let lsn = shared.state.read().lsn;
+        if lsn != seen_lsn {
+            (seen_lsn, seen_at) = (lsn, Instant::now());
+        }
+        let long = shared.journal_bytes.load(Ordering::Relaxed) >= options.checkpoint_bytes;
+        let idle = seen_at.elapsed() >= idle_checkpoint && engine.checkpoint_is_due();
+        if long || idle {
+            run_checkpoint(engine, signals);
+        }
+        if last_retention.elapsed() >= retention_interval {
+            engine.retention_step();
+            last_retention = Instant::now();
+        }
+        if last_space.elapsed() >= SPACE_INTERVAL {
+            shared.refresh_free_bytes();
+            last_space = Instant::now();
+            if std::mem::take(&mut ballast_pending) {
+                lay_ballast(engine);
+            }
+        }
+        let mut tick = signals.tick.lock();
+        if !signals.closing.load(Ordering::SeqCst) {
+            signals.wake_maintenance.wait_for(&mut tick, MAINTENANCE_TICK);
+        } else {
+            drop(tick);
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn run_checkpoint(engine: &Engine, signals: &Signals) {
+    while let Ok(true) = engine.checkpoint_step() {}
+    signals.checkpointed.notify_all();
+}
+
+/// On a nearly full disk recovery gets the space of the ballast.
+fn make_room(disk: &dyn Disk, options: &Options) {
+    let ballast = options.data_dir.join("ballast");
+    let scarce = disk
+        .free_bytes(&options.data_dir)
+        .is_ok_and(|free| free < BALLAST_BYTES);
+    if scarce && disk.exists(&ballast).unwrap_or(false) {
+        tracing::warn!(
+            "the disk is nearly full: giving up the ballast {} for recovery",
+            ballast.display()
+        );
+        if let Err(error) = disk.remove_file(&ballast) {
+            tracing::warn!("cannot remove {}: {error}", ballast.display());
+        }
+    }
+}
+
+/// Lays the ballast down, once there is space for it. Not having one is no failure.
+fn lay_ballast(engine: &Engine) {
+    let shared = &engine.shared;
+    let path = shared.options.data_dir.join("ballast");
+    let plenty = shared.free_bytes.load(Ordering::Relaxed) > 8 * BALLAST_BYTES;
+    if !plenty || shared.disk.exists(&path).unwrap_or(true) {
+        return;
+    }
+    let laid = shared
+        .disk
+        .open(&path, Open::CreateNew)
+        .and_then(|file| file.allocate(0, BALLAST_BYTES));
+    if let Err(error) = laid {
+        tracing::warn!("cannot lay the ballast {}: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

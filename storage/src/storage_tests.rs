@@ -1,0 +1,303 @@
+//! The whole of storage on a real disk: write, read, crash (drop), recover.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::batch::{BatchBuilder, CheckedBatches};
+use crate::record::{Record, decode_all};
+use crate::write_set::{Append, Change, EpochCheck};
+use crate::{Topic, Uuid};
+
+fn open(dir: &std::path::Path) -> Storage {
+    Storage::open(Options {
+        journal_file_bytes: 4 << 20,
+        checkpoint_bytes: 64 << 10,
+        ..Options::new(dir)
+    })
+    .unwrap()
+}
+
+fn batch(values: &[&str]) -> CheckedBatches {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        builder.push(Record {
+            key: None,
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+            headers: vec![],
+            timestamp_ms: 1000,
+        });
+    }
+    builder.build().unwrap()
+}
+
+fn create(storage: &Storage, name: &str, partitions: u32, configs: &[(&str, &str)]) -> Arc<Topic> {
+    let configs: BTreeMap<String, String> = configs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let change = Change::CreateTopic {
+        name: name.into(),
+        partitions,
+        configs,
+    };
+    storage
+        .submit_wait(WriteSet {
+            changes: vec![change],
+            ..Default::default()
+        })
+        .unwrap()
+        .created
+        .unwrap()
+}
+
+fn append(storage: &Storage, log: LogId, values: &[&str]) -> Result<i64, WriteError> {
+    let append = Append {
+        log,
+        batches: batch(values),
+        log_append_time: false,
+    };
+    Ok(storage
+        .submit_wait(WriteSet {
+            appends: vec![append],
+            ..Default::default()
+        })?
+        .appends[0]
+        .first_offset)
+}
+
+fn values(storage: &Storage, log: LogId, from: i64) -> Vec<String> {
+    let (mut all, mut next) = (Vec::new(), from);
+    loop {
+        let fetched = storage.read(log, next, 1000).unwrap();
+        if fetched.data.is_empty() {
+            return all;
+        }
+        for record in decode_all(&fetched.data, next, 1 << 20).unwrap() {
+            next = record.offset + 1;
+            all.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn records_survive_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let topic = create(&storage, "t", 2, &[("segment.bytes", "400")]);
+    let mut expected = Vec::new();
+    for number in 0..200 {
+        let value = format!("value-{number}");
+        assert_eq!(append(&storage, topic.partitions[0], &[&value]).unwrap(), number);
+        expected.push(value);
+    }
+    assert_eq!(values(&storage, topic.partitions[0], 0), expected);
+    drop(storage);
+    for _ in 0..2 {
+        let storage = open(dir.path());
+        assert_eq!(storage.catalog().topic("t"), Some(&topic));
+        assert_eq!(values(&storage, topic.partitions[0], 0), expected);
+        assert_eq!(values(&storage, topic.partitions[0], 150), expected[150..]);
+        assert_eq!(storage.ends(topic.partitions[1]).unwrap().high_watermark, 0);
+    }
+    let storage = open(dir.path());
+    assert_eq!(append(&storage, topic.partitions[0], &["more"]).unwrap(), 200);
+    assert_eq!(values(&storage, topic.partitions[0], 200), ["more"]);
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    assert!(matches!(
+        Storage::open(Options::new(dir.path())),
+        Err(OpenError::InUse(_))
+    ));
+    storage.close();
+    assert!(matches!(append(&storage, 1, &["x"]), Err(WriteError::Closed)));
+    open(dir.path());
+}
+
+#[test]
+fn a_foreign_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("thesis.doc"), "x").unwrap();
+    assert!(matches!(
+        Storage::open(Options::new(dir.path())),
+        Err(OpenError::Foreign { .. })
+    ));
+}
+
+#[test]
+fn log_starts_move_and_segments_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let topic = create(&storage, "t", 1, &[("segment.bytes", "300")]);
+    let log = topic.partitions[0];
+    for number in 0..50 {
+        append(&storage, log, &[&format!("{number:0100}")]).unwrap();
+    }
+    let change = Change::MoveLogStart { log, offset: 33 };
+    storage
+        .submit_wait(WriteSet {
+            changes: vec![change],
+            ..Default::default()
+        })
+        .unwrap();
+    assert!(matches!(
+        storage.read(log, 32, 100),
+        Err(ReadError::OffsetOutOfRange { start: 33, end: 50, .. })
+    ));
+    assert_eq!(values(&storage, log, 33).len(), 17);
+    let bad = Change::MoveLogStart { log, offset: 51 };
+    assert!(
+        storage
+            .submit_wait(WriteSet {
+                changes: vec![bad],
+                ..Default::default()
+            })
+            .is_err()
+    );
+    storage.close();
+    drop(storage);
+    let storage = open(dir.path());
+    assert_eq!(storage.ends(log).unwrap().start, 33);
+    assert_eq!(values(&storage, log, 33).len(), 17);
+    let files = std::fs::read_dir(dir.path().join(format!("logs/{log}")))
+        .unwrap()
+        .count();
+    assert!(files < 30, "{files} files");
+    let gone = Change::DeleteTopic { id: topic.id };
+    storage
+        .submit_wait(WriteSet {
+            changes: vec![gone],
+            ..Default::default()
+        })
+        .unwrap();
+    assert!(matches!(append(&storage, log, &["x"]), Err(WriteError::UnknownLog(_))));
+    let again = create(&storage, "t", 1, &[]);
+    assert_ne!(again.id, topic.id);
+    assert_ne!(again.partitions, topic.partitions);
+    storage.close();
+    assert!(!dir.path().join(format!("logs/{log}")).exists());
+}
+
+#[test]
+fn a_zombie_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let topic = create(&storage, "t", 1, &[]);
+    let set = |epoch| WriteSet {
+        changes: vec![Change::SetEpoch {
+            name: "job/a".into(),
+            epoch,
+        }],
+        ..Default::default()
+    };
+    storage.submit_wait(set(1)).unwrap();
+    storage.submit_wait(set(2)).unwrap();
+    assert!(storage.submit_wait(set(2)).is_err());
+    let write = |epoch| WriteSet {
+        appends: vec![Append {
+            log: topic.partitions[0],
+            batches: batch(&["x"]),
+            log_append_time: false,
+        }],
+        epochs: vec![EpochCheck {
+            name: "job/a".into(),
+            epoch,
+        }],
+        ..Default::default()
+    };
+    assert_eq!(
+        storage.submit_wait(write(1)),
+        Err(WriteError::StaleEpoch {
+            name: "job/a".into(),
+            current: 2,
+            got: 1
+        })
+    );
+    storage.submit_wait(write(2)).unwrap();
+    drop(storage);
+    let storage = open(dir.path());
+    assert!(storage.submit_wait(write(1)).is_err());
+    assert_eq!(storage.ends(topic.partitions[0]).unwrap().high_watermark, 1);
+    let first = WriteSet {
+        changes: vec![Change::AllocateProducerIds { count: 10 }],
+        ..Default::default()
+    };
+    assert_eq!(storage.submit_wait(first.clone()).unwrap().first_producer_id, Some(0));
+    assert_eq!(storage.submit_wait(first).unwrap().first_producer_id, Some(10));
+    assert_eq!(storage.catalog().topic_by_id(Uuid::nil()), None);
+}
+
+#[test]
+fn duplicates_have_the_original_offset_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |storage: &Storage, log, sequence| {
+        let mut builder = BatchBuilder::new().producer(7, 0, sequence);
+        builder.push(Record {
+            key: None,
+            value: Some("v".into()),
+            headers: vec![],
+            timestamp_ms: 5,
+        });
+        let append = Append {
+            log,
+            batches: builder.build().unwrap(),
+            log_append_time: false,
+        };
+        storage
+            .submit_wait(WriteSet {
+                appends: vec![append],
+                ..Default::default()
+            })
+            .map(|receipt| receipt.appends[0])
+    };
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    append(&storage, log, &["other"]).unwrap();
+    for sequence in 0..4 {
+        assert!(!write(&storage, log, sequence).unwrap().duplicate);
+    }
+    let again = write(&storage, log, 2).unwrap();
+    assert!(again.duplicate && again.first_offset == 3);
+    storage.close();
+    drop(storage);
+    let storage = open(dir.path());
+    let again = write(&storage, log, 3).unwrap();
+    assert!(again.duplicate && again.first_offset == 4);
+    assert!(write(&storage, log, 9).is_err());
+    assert_eq!(storage.ends(log).unwrap().high_watermark, 5);
+    assert_eq!(storage.epoch_at(log, 0), Some(storage.epoch_at(log, 4).unwrap()));
+}
+
+#[test]
+fn timestamps_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[("segment.bytes", "5000")]).partitions[0];
+    for number in 0..500 {
+        let mut builder = BatchBuilder::new();
+        builder.push(Record {
+            key: None,
+            value: Some(format!("{number:050}").into()),
+            headers: vec![],
+            timestamp_ms: number * 10,
+        });
+        let append = Append {
+            log,
+            batches: builder.build().unwrap(),
+            log_append_time: false,
+        };
+        storage
+            .submit_wait(WriteSet {
+                appends: vec![append],
+                ..Default::default()
+            })
+            .unwrap();
+    }
+    for (asked, offset) in [(0, 0), (5, 1), (2345, 235), (4990, 499)] {
+        let found = storage.batch_at_timestamp(log, asked).unwrap().unwrap();
+        assert_eq!(crate::batch::verify(&found).unwrap().base_offset, offset);
+    }
+    assert_eq!(storage.batch_at_timestamp(log, 4991).unwrap(), None);
+    let newest = storage.batch_of_max_timestamp(log).unwrap().unwrap();
+    assert_eq!(crate::batch::verify(&newest).unwrap().base_offset, 499);
+}
