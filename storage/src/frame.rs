@@ -272,3 +272,97 @@ impl<'a> Fields<'a> {
         self.array().map(i64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::record::Record;
+
+    const SALT: Salt = *b"0123456789abcdef";
+
+    fn frame_of(value: &'static str) -> (FrameHeader, Vec<u8>) {
+        let mut builder = BatchBuilder::new();
+        builder.push(Record {
+            key: None,
+            value: Some(value.into()),
+            headers: vec![],
+            timestamp_ms: 1_700_000_000_000,
+        });
+        let body = builder.build().unwrap().bytes().clone();
+        let part = Part {
+            log: 3,
+            first_offset: 0,
+            last_offset: 0,
+            length: body.len() as u32,
+            segment_base: 0,
+            position: 128,
+        };
+        let header = FrameHeader {
+            salt: SALT,
+            lsn: 9,
+            file: 2,
+            position: 8192,
+            synced_lsn: 8,
+            time_ms: 1_700_000_000_123,
+            body_bytes: body.len() as u64,
+            parts: vec![part],
+            previous_ends: vec![(1, 40), (3, 0)],
+        };
+        let mut frame = vec![0; FrameHeader::encoded_len(1, 2)];
+        frame.extend_from_slice(&body);
+        header.seal(&mut frame);
+        (header, frame)
+    }
+
+    #[test]
+    fn a_frame_has_these_bytes() {
+        let (header, frame) = frame_of("v");
+        assert_eq!(frame.len() as u64, header.frame_bytes());
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, include_str!("../tests/golden/frame.hex").trim());
+    }
+
+    #[test]
+    fn a_frame_reads_back() {
+        let (header, frame) = frame_of("v");
+        assert_eq!(FrameHeader::decode(&frame, &SALT), Some(header.clone()));
+        assert_eq!(header.check_body(&frame), Ok(()));
+        assert_eq!(FrameHeader::decode(&frame, b"another-salt-000"), None);
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_passes() {
+        let (header, frame) = frame_of("value");
+        for bit in 0..frame.len() * 8 {
+            let mut bad = frame.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let whole = FrameHeader::decode(&bad, &SALT).is_some_and(|read| read.check_body(&bad).is_ok());
+            assert!(!whole, "bit {bit}");
+        }
+        for len in 0..frame.len() {
+            let cut = &frame[..len];
+            assert!(FrameHeader::decode(cut, &SALT).is_none_or(|read| read.check_body(cut).is_err()));
+        }
+        let mut mixed = frame.clone();
+        let header_len = frame.len() - header.body_bytes as usize;
+        mixed[header_len..].copy_from_slice(&frame_of("other").1[header_len..]);
+        assert!(header.check_body(&mixed).is_err(), "a new header over an old body");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_frame(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), real in any::<bool>()) {
+            if real && bytes.len() >= 24 {
+                // Past the first checks, so that lengths are believed until the checksum.
+                bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+                bytes[4..6].copy_from_slice(&FORMAT.to_le_bytes());
+                bytes[8..24].copy_from_slice(&SALT);
+            }
+            prop_assert_eq!(FrameHeader::decode(&bytes, &SALT), None);
+        }
+    }
+}

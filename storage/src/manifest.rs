@@ -202,3 +202,127 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result
         .map_err(OpenError::io("cannot rename", &fresh))?;
     disk.sync_dir(dir).map_err(OpenError::io("cannot sync", dir))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::{Catalog, ControlRecord, Topic};
+    use crate::disk::RealDisk;
+
+    fn example() -> Manifest {
+        let mut catalog = Catalog::new("AAAAAAAAAAAAAAAAAAAAAA".into(), uuid::Uuid::from_u128(1));
+        let topic = Topic {
+            name: "flights".into(),
+            id: uuid::Uuid::from_u128(2),
+            partitions: vec![1, 2],
+            configs: BTreeMap::from([("retention.ms".into(), "-1".into())]),
+        };
+        catalog.apply(&ControlRecord::TopicCreated { topic, leader_epoch: 4 });
+        catalog.apply(&ControlRecord::EpochSet {
+            name: "job/hourly".into(),
+            epoch: 3,
+        });
+        let segment = StoredSegment {
+            base: 10,
+            size_bytes: 500,
+            max_timestamp: 77,
+            index_entries: 1,
+            index_crc: 0xabcd,
+        };
+        Manifest {
+            generation: 5,
+            checkpoint_lsn: 42,
+            salt: *b"0123456789abcdef",
+            journal_file: 3,
+            journal_position: 4096,
+            catalog: catalog.to_stored(),
+            logs: vec![StoredLog {
+                log: 1,
+                start: 12,
+                end: 20,
+                leader_epoch: 4,
+                leader_epochs: vec![(2, 10), (4, 15)],
+                segments: vec![segment],
+                producers: Some(42),
+            }],
+            fences: vec![Fence {
+                log: 2,
+                lsn: 41,
+                file: "journal/0000000002.journal.damaged".into(),
+                position: 8192,
+                offset: 7,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_has_these_bytes() {
+        let hex: String = example()
+            .encode()
+            .unwrap()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(hex, include_str!("../tests/golden/manifest.hex").trim());
+    }
+
+    #[test]
+    fn the_newer_valid_copy_wins_and_damage_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk;
+        assert_eq!(Manifest::load(&disk, dir.path()).unwrap(), None);
+        let old = example();
+        old.store(&disk, dir.path()).unwrap();
+        let new = Manifest {
+            generation: 6,
+            ..old.clone()
+        };
+        std::fs::write(dir.path().join("manifest"), new.encode().unwrap()).unwrap();
+        assert_eq!(Manifest::load(&disk, dir.path()).unwrap(), Some(new.clone()));
+        std::fs::write(dir.path().join("manifest"), b"RIVERMAN").unwrap();
+        assert_eq!(Manifest::load(&disk, dir.path()).unwrap(), Some(old));
+        std::fs::write(dir.path().join("manifest.copy"), b"").unwrap();
+        assert!(matches!(
+            Manifest::load(&disk, dir.path()),
+            Err(OpenError::BadManifest { .. })
+        ));
+        let mut newer = new.encode().unwrap();
+        newer[HEADER_BYTES] = FORMAT_VERSION + 1;
+        let crc = crc32fast::hash(&newer[HEADER_BYTES..]).to_le_bytes();
+        newer[16..20].copy_from_slice(&crc);
+        std::fs::write(dir.path().join("manifest"), newer).unwrap();
+        assert!(matches!(
+            Manifest::load(&disk, dir.path()),
+            Err(OpenError::NewerFormat { found: 2, known: 1, .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_an_error(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), real in any::<bool>()) {
+            if real && bytes.len() > HEADER_BYTES {
+                // Past the checksum, so that the codec sees them.
+                bytes[..8].copy_from_slice(MAGIC);
+                let (len, crc) = ((bytes.len() - HEADER_BYTES) as u64, crc32fast::hash(&bytes[HEADER_BYTES..]));
+                bytes[8..16].copy_from_slice(&len.to_le_bytes());
+                bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+                bytes[HEADER_BYTES] = FORMAT_VERSION;
+                let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
+                bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+            }
+            prop_assert!(Manifest::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn arbitrary_control_records_are_an_error_or_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(record) = ControlRecord::decode(&bytes) {
+                prop_assert_eq!(record.encode().unwrap(), bytes);
+            }
+        }
+    }
+}
