@@ -1,1 +1,153 @@
-//! To be written.
+//! The broker: topics, partitions and everything that a protocol handler may ask for. No sockets in here.
+//!
+//! - [`topics`]: names, creation, deletion, configs.
+//! - [`append`]: writing batches and records. - [`offsets`]: finding offsets by time.
+//! - [`watch`]: waiting for new data. - [`topic_config`]: the topic configs that exist.
+//! - [`partitioner`]: Kafka's default partitioner. - [`error`]: what can go wrong.
+
+pub mod append;
+pub mod error;
+pub mod offsets;
+pub mod partitioner;
+mod producer_ids;
+pub mod topic_config;
+pub mod topics;
+pub mod watch;
+
+use std::sync::Arc;
+
+use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteSet};
+use tokio::sync::oneshot;
+
+pub use append::PendingAppend;
+pub use error::BrokerError;
+pub use watch::LogWatch;
+
+use producer_ids::ProducerIds;
+use watch::Watchers;
+
+/// What the operator decides about a broker. Sizes are in bytes.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// The node id told to clients.
+    pub node_id: i32,
+    /// Whether a Metadata request may create the topics it names.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic whose creator does not say.
+    pub default_partitions: u32,
+    /// Accept replication factors above the broker count (there is one broker), instead of refusing them as Kafka does.
+    pub lenient_replication_factor: bool,
+    /// The default of the topic config `max.message.bytes`.
+    pub max_message_bytes: usize,
+    /// A batch that decompresses to more is refused.
+    pub max_decompressed_bytes: usize,
+    /// Partitions of `__consumer_offsets`.
+    pub offsets_topic_partitions: u32,
+    /// Partitions of all topics together.
+    pub max_partitions: usize,
+    /// What one Fetch response may hold, whatever the client asks for.
+    pub max_fetch_bytes: usize,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            node_id: 1,
+            auto_create_topics: true,
+            default_partitions: 1,
+            lenient_replication_factor: false,
+            max_message_bytes: 1024 * 1024 + 12,
+            max_decompressed_bytes: 128 * 1024 * 1024,
+            offsets_topic_partitions: 50,
+            max_partitions: 100_000,
+            max_fetch_bytes: 55 * 1024 * 1024,
+        }
+    }
+}
+
+/// One broker on one data directory.
+pub struct Broker {
+    storage: Storage,
+    options: BrokerOptions,
+    watchers: Arc<Watchers>,
+    producer_ids: ProducerIds,
+    /// Where the next keyless records go, for topics with several partitions.
+    next_partition: std::sync::atomic::AtomicU32,
+}
+
+impl Broker {
+    /// Starts the broker on an opened storage.
+    pub async fn open(storage: Storage, options: BrokerOptions) -> Result<Arc<Broker>, BrokerError> {
+        let watchers = Arc::new(Watchers::default());
+        let hook = Arc::clone(&watchers);
+        storage.on_publish(move |published| {
+            if published.catalog_changed {
+                // A deleted topic's logs publish nothing any more; whoever waits for them must look again.
+                hook.wake_all();
+            } else {
+                hook.wake(&published.logs);
+            }
+        });
+        Ok(Arc::new(Broker {
+            storage,
+            options,
+            watchers,
+            producer_ids: ProducerIds::default(),
+            next_partition: std::sync::atomic::AtomicU32::new(0),
+        }))
+    }
+
+    /// The storage below.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The published catalog: an immutable snapshot.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.storage.catalog()
+    }
+
+    /// What the operator decided.
+    pub fn options(&self) -> &BrokerOptions {
+        &self.options
+    }
+
+    /// Hands a write set to storage at once and returns a handle to wait for it. The order of calls is the order of sequencing.
+    pub fn start_write(&self, write_set: WriteSet) -> PendingWrite {
+        let (sender, receiver) = oneshot::channel();
+        self.storage.submit(write_set, move |result| {
+            // The receiver may be gone: its client left. The write stands.
+            let _ = sender.send(result);
+        });
+        PendingWrite(receiver)
+    }
+
+    /// Writes a write set and waits until it is durable and published.
+    pub async fn write(&self, write_set: WriteSet) -> Result<Receipt, BrokerError> {
+        self.start_write(write_set).wait().await
+    }
+
+    /// Watches logs. Create the watch, then read, then await the watch: nothing published in between is missed.
+    pub fn watch(&self, logs: &[LogId]) -> LogWatch {
+        self.watchers.watch(logs)
+    }
+
+    /// A producer id never given out before.
+    pub async fn next_producer_id(&self) -> Result<i64, BrokerError> {
+        self.producer_ids.next(self).await
+    }
+}
+
+/// A submitted write set.
+#[derive(Debug)]
+pub struct PendingWrite(oneshot::Receiver<Result<Receipt, riverlog_storage::WriteError>>);
+
+impl PendingWrite {
+    /// Waits until the write is durable and published, or refused.
+    pub async fn wait(self) -> Result<Receipt, BrokerError> {
+        match self.0.await {
+            Ok(result) => result.map_err(BrokerError::Write),
+            Err(_) => Err(BrokerError::Abandoned),
+        }
+    }
+}
