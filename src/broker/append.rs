@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use riverlog_storage::batch::{BatchBuilder, CheckedBatches};
+use riverlog_storage::batch::{BatchBuilder, BatchError, CheckedBatches};
 use riverlog_storage::record::Record;
-use riverlog_storage::{Append, Appended, Topic, WriteError, WriteSet};
+use riverlog_storage::{Append, Appended, Topic, WriteSet};
 
 use super::partitioner::partition_for_key;
 use super::topic_config;
@@ -44,7 +44,10 @@ impl Broker {
         batches: CheckedBatches,
     ) -> Result<PendingAppend, BrokerError> {
         let append = self.append_of(topic, partition, batches)?;
-        Ok(PendingAppend(self.start_write(WriteSet { appends: vec![append], ..WriteSet::default() })))
+        Ok(PendingAppend(self.start_write(WriteSet {
+            appends: vec![append],
+            ..WriteSet::default()
+        })))
     }
 
     /// Appends batches to one partition and waits until they are durable and published.
@@ -57,36 +60,52 @@ impl Broker {
         self.start_append(topic, partition, batches)?.wait().await
     }
 
-    /// Appends records of our own: to `partition`, or by key as Kafka's default partitioner would, records without a key
-    /// all to one partition that changes from call to call. All of them in one write set: all or nothing.
-    /// Answers with the place of each record, in the order given.
+    /// As [`Broker::publish`], with one choice of partition for all records.
     pub async fn append_records(
         &self,
         topic: &Topic,
         partition: Option<u32>,
         records: Vec<Record>,
     ) -> Result<Vec<Position>, BrokerError> {
-        let mut groups = self.partition_records(topic, partition, records);
+        self.publish(topic, records.into_iter().map(|record| (partition, record)).collect())
+            .await
+    }
+
+    /// Appends records of our own, each to the partition given or, without one, by its key as Kafka's default partitioner
+    /// would; records without a key go together to one partition that changes from call to call.
+    /// All in one write set: all or nothing. Answers with the place of each record, in the order given.
+    pub async fn publish(
+        &self,
+        topic: &Topic,
+        records: Vec<(Option<u32>, Record)>,
+    ) -> Result<Vec<Position>, BrokerError> {
+        let count = records.len();
+        let mut groups = self.partition_records(topic, records);
         let mut write_set = WriteSet::default();
         let max_bytes = topic_config::max_message_bytes(topic, &self.options);
-        for group in &mut groups {
+        for (partition, group) in &mut groups {
             for batch in build_batches(std::mem::take(&mut group.records), max_bytes)? {
-                write_set.appends.push(self.append_of(topic, group.partition, batch)?);
+                write_set.appends.push(self.append_of(topic, *partition, batch)?);
             }
         }
         if write_set.appends.is_empty() {
             return Ok(Vec::new());
         }
         let receipt = self.write(write_set).await?;
-        let mut positions = Vec::new();
+        let mut positions = Vec::with_capacity(count);
         let mut appended = receipt.appends.iter();
-        for group in &groups {
+        for (partition, group) in &groups {
             let mut indexes = group.indexes.iter();
             while indexes.len() > 0 {
                 let batch = appended.next().ok_or(BrokerError::Abandoned)?;
-                for offset in batch.first_offset..=batch.last_offset {
-                    let index = indexes.next().ok_or(BrokerError::Abandoned)?;
-                    positions.push((*index, Position { partition: group.partition, offset }));
+                for (offset, index) in (batch.first_offset..=batch.last_offset).zip(&mut indexes) {
+                    positions.push((
+                        *index,
+                        Position {
+                            partition: *partition,
+                            offset,
+                        },
+                    ));
                 }
             }
         }
@@ -96,45 +115,32 @@ impl Broker {
 
     fn append_of(&self, topic: &Topic, partition: u32, batches: CheckedBatches) -> Result<Append, BrokerError> {
         let log = super::topics::log_of(topic, i64::from(partition))?;
-        Ok(Append { log, batches, log_append_time: topic_config::log_append_time(topic) })
+        Ok(Append {
+            log,
+            batches,
+            log_append_time: topic_config::log_append_time(topic),
+        })
     }
 
-    fn partition_records(
-        &self,
-        topic: &Topic,
-        partition: Option<u32>,
-        records: Vec<Record>,
-    ) -> Vec<Group> {
+    fn partition_records(&self, topic: &Topic, records: Vec<(Option<u32>, Record)>) -> BTreeMap<u32, Group> {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
-        let keyless = match partition {
-            Some(partition) => partition,
-            None => self.next_partition.fetch_add(1, Ordering::Relaxed) % count,
-        };
+        let keyless = self.next_partition.fetch_add(1, Ordering::Relaxed) % count;
         let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
-        for (index, record) in records.into_iter().enumerate() {
-            let target = match (&record.key, partition) {
-                (Some(key), None) => partition_for_key(key, count),
-                _ => keyless,
-            };
-            let group = groups.entry(target).or_insert_with(|| Group::new(target));
+        for (index, (partition, record)) in records.into_iter().enumerate() {
+            let by_key = || record.key.as_ref().map_or(keyless, |key| partition_for_key(key, count));
+            let group = groups.entry(partition.unwrap_or_else(by_key)).or_default();
             group.indexes.push(index);
             group.records.push(record);
         }
-        groups.into_values().collect()
+        groups
     }
 }
 
 /// The records of one call that go to one partition, with their places in the call.
+#[derive(Default)]
 struct Group {
-    partition: u32,
     indexes: Vec<usize>,
     records: Vec<Record>,
-}
-
-impl Group {
-    fn new(partition: u32) -> Self {
-        Self { partition, indexes: Vec::new(), records: Vec::new() }
-    }
 }
 
 fn build_batches(records: Vec<Record>, max_bytes: usize) -> Result<Vec<CheckedBatches>, BrokerError> {
@@ -143,19 +149,19 @@ fn build_batches(records: Vec<Record>, max_bytes: usize) -> Result<Vec<CheckedBa
     let mut held = 0;
     for record in records {
         if held > 0 && builder.size_bytes() + record_bound(&record) > BATCH_TARGET_BYTES.min(max_bytes) {
-            batches.push(std::mem::replace(&mut builder, BatchBuilder::new()).build());
+            batches.push(std::mem::replace(&mut builder, BatchBuilder::new()).build()?);
             held = 0;
         }
         builder.push(record);
         held += 1;
     }
     if held > 0 {
-        batches.push(builder.build());
+        batches.push(builder.build()?);
     }
     match batches.iter().find(|batch| batch.size_bytes() > max_bytes) {
-        Some(batch) => Err(BrokerError::Write(WriteError::TooLarge {
-            size_bytes: batch.size_bytes() as u64,
-            max_bytes: max_bytes as u64,
+        Some(batch) => Err(BrokerError::Batch(BatchError::TooLarge {
+            size_bytes: batch.size_bytes(),
+            max_bytes,
         })),
         None => Ok(batches),
     }
@@ -169,5 +175,8 @@ fn record_bound(record: &Record) -> usize {
         .iter()
         .map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()) + 10)
         .sum();
-    FIELDS + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len()) + headers
+    FIELDS
+        + record.key.as_ref().map_or(0, |key| key.len())
+        + record.value.as_ref().map_or(0, |value| value.len())
+        + headers
 }

@@ -36,7 +36,9 @@ pub enum BrokerError {
     #[error("{0}")]
     InvalidPartitions(String),
     /// More partitions than the broker allows.
-    #[error("{requested} more partitions would exceed the limit of {limit} for this broker; raise max_partitions or delete topics")]
+    #[error(
+        "{requested} more partitions would exceed the limit of {limit} for this broker; raise max_partitions or delete topics"
+    )]
     TooManyPartitions {
         /// Partitions asked for.
         requested: u64,

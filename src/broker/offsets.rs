@@ -17,10 +17,14 @@ pub struct OffsetAtTime {
 impl Broker {
     /// The first record whose timestamp is `timestamp_ms` or later, found record by record, not batch by batch.
     pub fn offset_for_time(&self, log: LogId, timestamp_ms: i64) -> Result<Option<OffsetAtTime>, BrokerError> {
-        let Some(mut batch) = self.storage.batch_at_timestamp(log, timestamp_ms)? else { return Ok(None) };
+        let Some(mut batch) = self.storage.batch_at_timestamp(log, timestamp_ms)? else {
+            return Ok(None);
+        };
         let start = self.storage.ends(log).map_or(0, |ends| ends.start);
         loop {
-            let found = self.find(&batch, |record| record.timestamp_ms >= timestamp_ms && record.offset >= start)?;
+            let found = self.find(&batch, |record| {
+                record.timestamp_ms >= timestamp_ms && record.offset >= start
+            })?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -36,7 +40,9 @@ impl Broker {
 
     /// The first record that has the log's highest timestamp.
     pub fn max_timestamp_offset(&self, log: LogId) -> Result<Option<OffsetAtTime>, BrokerError> {
-        let Some(batch) = self.storage.batch_of_max_timestamp(log)? else { return Ok(None) };
+        let Some(batch) = self.storage.batch_of_max_timestamp(log)? else {
+            return Ok(None);
+        };
         let max = BatchHeader::parse(&batch)?.max_timestamp;
         self.find(&batch, |record| record.timestamp_ms == max)
     }
@@ -47,9 +53,9 @@ impl Broker {
         wanted: impl Fn(&riverlog_storage::record::StoredRecord) -> bool,
     ) -> Result<Option<OffsetAtTime>, BrokerError> {
         let records = decode_batch(batch, self.options.max_decompressed_bytes)?;
-        Ok(records
-            .iter()
-            .find(|record| wanted(record))
-            .map(|record| OffsetAtTime { offset: record.offset, timestamp_ms: record.timestamp_ms }))
+        Ok(records.iter().find(|record| wanted(record)).map(|record| OffsetAtTime {
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+        }))
     }
 }

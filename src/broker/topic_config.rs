@@ -150,7 +150,10 @@ impl TopicConfigDef {
         };
         match reason {
             None => Ok(()),
-            Some(reason) => Err(BrokerError::InvalidConfig { name: self.name.to_string(), reason }),
+            Some(reason) => Err(BrokerError::InvalidConfig {
+                name: self.name.to_string(),
+                reason,
+            }),
         }
     }
 }
@@ -178,14 +181,25 @@ pub fn max_message_bytes(topic: &Topic, options: &BrokerOptions) -> usize {
 
 /// Whether the broker's clock stamps a topic's records.
 pub fn log_append_time(topic: &Topic) -> bool {
-    topic.configs.get("message.timestamp.type").is_some_and(|value| value == "LogAppendTime")
+    topic
+        .configs
+        .get("message.timestamp.type")
+        .is_some_and(|value| value == "LogAppendTime")
 }
 
 /// Names and values come from outside and go into messages and logs: no more of them than helps.
 pub(super) fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 64;
-    let cleaned: String = text.chars().take(MAX_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(MAX_CHARS).is_some() { format!("{cleaned}…") } else { cleaned }
+    let cleaned: String = text
+        .chars()
+        .take(MAX_CHARS)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        format!("{cleaned}…")
+    } else {
+        cleaned
+    }
 }
 
 #[cfg(test)]

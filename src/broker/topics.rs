@@ -33,7 +33,10 @@ pub fn check_name(name: &str) -> Result<(), BrokerError> {
     } else {
         return Ok(());
     };
-    Err(BrokerError::InvalidTopicName { name: shorten(name), reason: reason.to_string() })
+    Err(BrokerError::InvalidTopicName {
+        name: shorten(name),
+        reason: reason.to_string(),
+    })
 }
 
 /// The log of a topic's partition.
@@ -51,12 +54,18 @@ pub(super) fn log_of(topic: &Topic, partition: i64) -> Result<LogId, BrokerError
 impl Broker {
     /// A topic by name.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>, BrokerError> {
-        self.catalog().topic(name).cloned().ok_or_else(|| BrokerError::UnknownTopic(shorten(name)))
+        self.catalog()
+            .topic(name)
+            .cloned()
+            .ok_or_else(|| BrokerError::UnknownTopic(shorten(name)))
     }
 
     /// A topic by id.
     pub fn topic_by_id(&self, id: Uuid) -> Result<Arc<Topic>, BrokerError> {
-        self.catalog().topic_by_id(id).cloned().ok_or(BrokerError::UnknownTopicId(id))
+        self.catalog()
+            .topic_by_id(id)
+            .cloned()
+            .ok_or(BrokerError::UnknownTopicId(id))
     }
 
     /// The log of a partition.
@@ -76,16 +85,33 @@ impl Broker {
         check_name(name)?;
         let partitions = partitions.unwrap_or(self.options().default_partitions);
         if partitions == 0 {
-            return Err(BrokerError::InvalidPartitions("a topic needs at least one partition".to_string()));
+            return Err(BrokerError::InvalidPartitions(
+                "a topic needs at least one partition".to_string(),
+            ));
         }
         topic_config::check_all(&configs)?;
         self.check_partition_limit(u64::from(partitions))?;
         self.check_name_is_free(name)?;
         if validate_only {
-            return Ok(Arc::new(Topic { name: name.to_string(), id: Uuid::nil(), partitions: Vec::new(), configs }));
+            return Ok(Arc::new(Topic {
+                name: name.to_string(),
+                id: Uuid::nil(),
+                partitions: Vec::new(),
+                configs,
+            }));
         }
-        let create = Change::CreateTopic { name: name.to_string(), partitions, configs };
-        match self.write(WriteSet { changes: vec![create], ..WriteSet::default() }).await {
+        let create = Change::CreateTopic {
+            name: name.to_string(),
+            partitions,
+            configs,
+        };
+        match self
+            .write(WriteSet {
+                changes: vec![create],
+                ..WriteSet::default()
+            })
+            .await
+        {
             Ok(receipt) => receipt.created.ok_or(BrokerError::Abandoned),
             Err(BrokerError::Write(WriteError::TopicExists(name))) => Err(BrokerError::TopicExists(name)),
             Err(error) => Err(error),
@@ -119,7 +145,11 @@ impl Broker {
         let topic = self.topic(name)?;
         let current = topic.partitions.len() as u64;
         if u64::from(total) <= current {
-            let relation = if u64::from(total) == current { "already has" } else { "cannot shrink; it has" };
+            let relation = if u64::from(total) == current {
+                "already has"
+            } else {
+                "cannot shrink; it has"
+            };
             return Err(BrokerError::InvalidPartitions(format!(
                 "topic '{name}' {relation} {current} partitions and {total} were asked for"
             )));
@@ -148,10 +178,18 @@ impl Broker {
 
     /// Deletes the records below `offset`; -1 means all that are published. Answers with the new start of the log.
     pub async fn delete_records(&self, log: LogId, offset: i64) -> Result<i64, BrokerError> {
-        let ends = self.storage().ends(log).ok_or(BrokerError::Write(WriteError::UnknownLog(log)))?;
+        let ends = self
+            .storage()
+            .ends(log)
+            .ok_or(BrokerError::Write(WriteError::UnknownLog(log)))?;
         let target = if offset == -1 { ends.high_watermark } else { offset };
         if target < 0 || target > ends.high_watermark {
-            return Err(BrokerError::Write(WriteError::OffsetOutOfRange { start: ends.start, end: ends.high_watermark }));
+            return Err(BrokerError::Write(WriteError::OffsetOutOfRange {
+                log,
+                offset,
+                start: ends.start,
+                end: ends.high_watermark,
+            }));
         }
         if target > ends.start {
             self.change(Change::MoveLogStart { log, offset: target }).await?;
@@ -160,7 +198,12 @@ impl Broker {
     }
 
     async fn change(&self, change: Change) -> Result<(), BrokerError> {
-        self.write(WriteSet { changes: vec![change], ..WriteSet::default() }).await.map(|_| ())
+        self.write(WriteSet {
+            changes: vec![change],
+            ..WriteSet::default()
+        })
+        .await
+        .map(|_| ())
     }
 
     fn check_partition_limit(&self, more: u64) -> Result<(), BrokerError> {
@@ -186,7 +229,10 @@ impl Broker {
             None => Ok(()),
             Some(other) => Err(BrokerError::InvalidTopicName {
                 name: name.to_string(),
-                reason: format!("it differs from the existing topic '{}' only in '.' and '_'", other.name),
+                reason: format!(
+                    "it differs from the existing topic '{}' only in '.' and '_'",
+                    other.name
+                ),
             }),
         }
     }
@@ -201,7 +247,19 @@ mod tests {
         for good in ["a", "a.b_c-D9", &"x".repeat(249), "__job_state", "..."] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "../etc", "a b", "ä", "a\0", "a\nb", &"x".repeat(250), &"x".repeat(300)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../etc",
+            "a b",
+            "ä",
+            "a\0",
+            "a\nb",
+            &"x".repeat(250),
+            &"x".repeat(300),
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

@@ -24,7 +24,12 @@ impl Watchers {
             waiting.entry(*log).or_default().insert(id, Arc::clone(&notify));
         }
         drop(waiting);
-        LogWatch { id, logs: logs.to_vec(), notify, watchers: Arc::clone(self) }
+        LogWatch {
+            id,
+            logs: logs.to_vec(),
+            notify,
+            watchers: Arc::clone(self),
+        }
     }
 
     /// Runs on the committer's thread: only wakes, never works.

@@ -1,1 +1,71 @@
-//! To be written.
+//! The Kafka protocol: the only place that knows its wire versions.
+//!
+//! A request's way: [`listener`] accepts, [`connection`] reads a [`frame`], [`walker`] checks it against
+//! [`schema_table`] before anything is decoded, [`api_versions`] finds the handler, `handlers/<api>.rs` asks the broker,
+//! and the connection answers in order. [`error`] maps what can go wrong to Kafka's codes.
+
+pub mod api_versions;
+mod connection;
+pub mod error;
+pub mod frame;
+mod frame_reader;
+mod gate;
+pub mod handlers;
+pub mod listener;
+#[rustfmt::skip]
+pub mod schema_table;
+pub mod walker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::broker::Broker;
+use crate::shutdown::Token;
+
+pub use gate::{Gate, Limits};
+pub use listener::Listener;
+
+/// What a handler knows besides the request.
+pub struct Context {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// The listener that the client came through.
+    pub listener: Arc<Listener>,
+    /// What the client calls itself, if it does.
+    pub client_id: Option<String>,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The bounds on all clients together.
+    pub gate: Arc<Gate>,
+    /// Whoever waits for long must stop waiting when shutdown is requested.
+    pub token: Token,
+    /// The memory of a large response, held until it is sent.
+    response_permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Context {
+    /// Keeps a share of the memory budget until the response is sent, in place of the one kept before.
+    pub fn hold_until_sent(&self, permit: Option<OwnedSemaphorePermit>) {
+        *self.response_permit.lock() = permit;
+    }
+}
+
+/// Why a handler has no response. Everything that a response can say is in the response instead.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// A Produce with acks=0 went well: nothing is sent.
+    #[error("the request wants no response")]
+    NoResponse,
+    /// The only answer that the protocol has is to close the connection.
+    #[error("{0}")]
+    Close(String),
+    /// The bytes are not a request of this API and version.
+    #[error("the request cannot be decoded: {0}")]
+    Decode(String),
+    /// The response cannot be put into this version: a bug of ours.
+    #[error("the response cannot be encoded: {0}")]
+    Encode(String),
+}

@@ -1,0 +1,132 @@
+//! The one table of the APIs that exist here, and the way from a request's key to its handler.
+//!
+//! An API is advertised when it is implemented and tested, and only in the versions for which that is true: a version is a
+//! promise about semantics. To add one: write `handlers/<api>.rs` with a `handle` function, and add a row.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{self, ApiKey};
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+use super::handlers;
+use super::{Context, HandlerError};
+
+/// An API and the versions of it that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Which API.
+    pub key: ApiKey,
+    /// The lowest version served.
+    pub min: i16,
+    /// The highest version served.
+    pub max: i16,
+}
+
+impl Api {
+    /// Finds an API by its number on the wire.
+    pub fn find(key: i16) -> Option<&'static Api> {
+        APIS.iter().find(|api| api.key as i16 == key)
+    }
+
+    /// Whether requests of this version are served.
+    pub fn serves(&self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+
+    /// The lowest version told to clients. librdkafka before 2.11.1 turns compression off unless it sees Produce 0, so
+    /// Kafka shows it and rejects it (KAFKA-18659), and so do we.
+    pub fn advertised_min(&self) -> i16 {
+        if self.key == ApiKey::Produce { 0 } else { self.min }
+    }
+}
+
+macro_rules! apis {
+    ($($key:ident $min:literal to $max:literal: $request:ident => $handler:ident;)*) => {
+        /// Every API served.
+        pub const APIS: &[Api] = &[$(Api { key: ApiKey::$key, min: $min, max: $max }),*];
+
+        /// Decodes a request that the walker has checked, lets its handler answer, and encodes the answer.
+        pub async fn dispatch(
+            ctx: &Context,
+            api: &Api,
+            version: i16,
+            correlation_id: i32,
+            mut body: Bytes,
+        ) -> Result<Bytes, HandlerError> {
+            match api.key {
+                $(ApiKey::$key => {
+                    let request = messages::$request::decode(&mut body, version)
+                        .map_err(|error| HandlerError::Decode(error.to_string()))?;
+                    // Boxed: the largest handler's state would otherwise be every request's.
+                    let response = Box::pin(handlers::$handler::handle(ctx, version, request)).await?;
+                    encode(api.key, version, correlation_id, &response)
+                })*
+                other => Err(HandlerError::Close(format!("{other:?} has no handler"))),
+            }
+        }
+    };
+}
+
+apis! {
+    Produce 3 to 13: ProduceRequest => produce;
+    Fetch 4 to 18: FetchRequest => fetch;
+    ListOffsets 1 to 10: ListOffsetsRequest => list_offsets;
+    Metadata 0 to 13: MetadataRequest => metadata;
+    ApiVersions 0 to 4: ApiVersionsRequest => api_versions;
+    InitProducerId 0 to 5: InitProducerIdRequest => init_producer_id;
+    OffsetForLeaderEpoch 2 to 4: OffsetForLeaderEpochRequest => offset_for_leader_epoch;
+}
+
+/// A response frame: length, header, body.
+pub(super) fn encode<R: Encodable>(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &R,
+) -> Result<Bytes, HandlerError> {
+    let failed = |error: &dyn std::fmt::Display| HandlerError::Encode(format!("{key:?} v{version}: {error}"));
+    // An ApiVersions response has header v0 in every version: the client does not know yet what we speak.
+    let tagged_header = key.response_header_version(version) >= 1;
+    let body_bytes = response.compute_size(version).map_err(|error| failed(&error))?;
+    let frame_bytes = 4 + usize::from(tagged_header) + body_bytes;
+    let length = i32::try_from(frame_bytes).map_err(|error| failed(&error))?;
+    let mut frame = BytesMut::with_capacity(4 + frame_bytes);
+    frame.put_i32(length);
+    frame.put_i32(correlation_id);
+    if tagged_header {
+        frame.put_u8(0);
+    }
+    response.encode(&mut frame, version).map_err(|error| failed(&error))?;
+    debug_assert_eq!(
+        frame.len(),
+        4 + frame_bytes,
+        "{key:?} v{version}: the computed size is wrong"
+    );
+    Ok(frame.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codec_knows_every_version_that_is_advertised() {
+        for api in APIS {
+            let known = api.key.valid_versions();
+            assert!(
+                known.min <= api.min && api.max <= known.max,
+                "{api:?} but the codec has {known}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_api_stands_in_the_table_twice() {
+        for (index, api) in APIS.iter().enumerate() {
+            assert!(
+                APIS.iter().skip(index + 1).all(|other| other.key != api.key),
+                "{:?}",
+                api.key
+            );
+        }
+    }
+}

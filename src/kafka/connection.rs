@@ -1,0 +1,338 @@
+//! One client's connection: requests in, responses out in the same order.
+//!
+//! Kafka handles one request of a connection at a time. Here Produce requests are the exception: the next one is submitted
+//! while earlier ones wait for their sync, so that the requests a producer has in flight share a group commit. Their
+//! order in the log is the order on the wire, because a request is submitted before the next one is read.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+
+use super::api_versions::{self, Api};
+use super::frame::{Request, RequestHead};
+use super::frame_reader::{Frame, FrameReader, ReadFrameError, time_for};
+use super::gate::Gate;
+use super::handlers::api_versions::unsupported;
+use super::listener::Listener;
+use super::walker::Schema;
+use super::{Context, HandlerError};
+use crate::broker::Broker;
+use crate::shutdown::Token;
+
+/// At shutdown, requests under way get this long to be answered.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Small responses that are ready together are sent together.
+const COALESCE_BYTES: usize = 16 * 1024;
+
+pub(super) struct Connection {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    client: Client,
+    /// In the order of the requests.
+    in_flight: VecDeque<InFlight>,
+    /// A request that must wait until the ones before it are answered. Nothing is read meanwhile.
+    next: Option<Accepted>,
+    ended: bool,
+    last_active: Instant,
+}
+
+/// What does not change while a connection lives.
+struct Client {
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    broker: Arc<Broker>,
+    gate: Arc<Gate>,
+    token: Token,
+}
+
+/// A checked request with its place in the budget.
+struct Accepted {
+    api: &'static Api,
+    request: Request,
+    permit: OwnedSemaphorePermit,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+struct InFlight {
+    answering: Answering,
+    /// The outcome, once it is there and earlier ones are not.
+    ready: Option<Answer>,
+    api: ApiKey,
+    /// The memory that the request takes until it is answered.
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Answer {
+    result: Result<Bytes, HandlerError>,
+    /// The memory that the response takes until it is sent.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a connection is closed by us.
+#[derive(Debug, thiserror::Error)]
+enum Closed {
+    #[error(transparent)]
+    Read(#[from] ReadFrameError),
+    #[error("a request too short to have a header")]
+    NoHeader,
+    #[error("API {api_key} version {version} is not served here")]
+    NotServed { api_key: i16, version: i16 },
+    #[error("{api:?} version {version}: {error}")]
+    Frame {
+        api: ApiKey,
+        version: i16,
+        error: super::frame::FrameError,
+    },
+    #[error("{api:?}: {error}")]
+    Handler { api: ApiKey, error: HandlerError },
+    #[error("the client does not read its responses")]
+    WriteStalled,
+    #[error("{0}")]
+    Write(std::io::Error),
+    #[error("idle")]
+    Idle,
+    #[error("shutting down")]
+    Draining,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        broker: Arc<Broker>,
+        gate: Arc<Gate>,
+        token: Token,
+    ) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self {
+            reader: FrameReader::new(reader, Arc::clone(&gate)),
+            writer,
+            client: Client {
+                peer,
+                listener,
+                broker,
+                gate,
+                token,
+            },
+            in_flight: VecDeque::new(),
+            next: None,
+            ended: false,
+            last_active: Instant::now(),
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self) {
+        let connections = self.client.gate.metrics().kafka.connections.clone();
+        connections.inc();
+        let (peer, listener) = (self.client.peer, Arc::clone(&self.client.listener));
+        match self.serve().await {
+            Ok(()) => {}
+            Err(
+                reason @ (Closed::Idle | Closed::Draining | Closed::Write(_) | Closed::Read(ReadFrameError::Io(_))),
+            ) => {
+                tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
+            }
+            Err(reason) => tracing::warn!(%peer, listener = listener.name, %reason, "connection closed"),
+        }
+        connections.dec();
+    }
+
+    async fn serve(&mut self) -> Result<(), Closed> {
+        let token = self.client.token.clone();
+        let mut requested = std::pin::pin!(token.requested());
+        let mut drain_until = None;
+        loop {
+            if let Some(next) = self.next.take_if(|_| self.in_flight.is_empty()) {
+                self.start(next).await;
+            }
+            if self.in_flight.is_empty() && (self.ended || drain_until.is_some()) {
+                return Ok(());
+            }
+            let idle_at = self.last_active + self.client.gate.limits().idle_timeout;
+            let may_read = drain_until.is_none() && self.may_read();
+            tokio::select! {
+                biased;
+                () = &mut requested, if drain_until.is_none() => drain_until = Some(Instant::now() + DRAIN),
+                answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
+                    self.send(answers).await?;
+                    self.last_active = Instant::now();
+                }
+                frame = self.reader.next(), if may_read => {
+                    self.last_active = Instant::now();
+                    match frame? {
+                        Some(frame) => self.accept(frame).await?,
+                        None => self.ended = true,
+                    }
+                }
+                () = tokio::time::sleep_until(idle_at), if self.in_flight.is_empty() => return Err(Closed::Idle),
+                () = tokio::time::sleep_until(drain_until.unwrap_or(idle_at)), if drain_until.is_some() => {
+                    return Err(Closed::Draining);
+                }
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        !self.ended
+            && self.next.is_none()
+            && self.in_flight.len() < self.client.gate.limits().max_pipelined
+            && self.in_flight.iter().all(|request| is_pipelined(request.api))
+    }
+
+    async fn accept(&mut self, frame: Frame) -> Result<(), Closed> {
+        let head = RequestHead::parse(&frame.bytes).ok_or(Closed::NoHeader)?;
+        let not_served = Closed::NotServed {
+            api_key: head.api_key,
+            version: head.version,
+        };
+        let (Some(api), Some(schema)) = (Api::find(head.api_key), Schema::find(head.api_key)) else {
+            return Err(not_served);
+        };
+        if !api.serves(head.version) {
+            return if api.key == ApiKey::ApiVersions {
+                self.answer_unsupported(head, frame.permit)
+            } else {
+                Err(not_served)
+            };
+        }
+        let request = Request::parse(head, schema, &frame.bytes).map_err(|error| Closed::Frame {
+            api: api.key,
+            version: head.version,
+            error,
+        })?;
+        let accepted = Accepted {
+            api,
+            request,
+            permit: frame.permit,
+        };
+        if self.in_flight.is_empty() || is_pipelined(api.key) {
+            self.start(accepted).await;
+        } else {
+            self.next = Some(accepted);
+        }
+        Ok(())
+    }
+
+    /// Begins to answer. When this returns, the handler has done all that it can do without waiting; above all, a Produce
+    /// has submitted its batches.
+    async fn start(&mut self, accepted: Accepted) {
+        let Accepted { api, request, permit } = accepted;
+        let ctx = Context {
+            broker: Arc::clone(&self.client.broker),
+            listener: Arc::clone(&self.client.listener),
+            client_id: request.client_id,
+            peer: self.client.peer,
+            gate: Arc::clone(&self.client.gate),
+            token: self.client.token.clone(),
+            response_permit: parking_lot::Mutex::new(None),
+        };
+        let mut answering: Answering = Box::pin(async move {
+            let head = request.head;
+            let result = api_versions::dispatch(&ctx, api, head.version, head.correlation_id, request.body).await;
+            Answer {
+                result,
+                _permit: ctx.response_permit.into_inner(),
+            }
+        });
+        let ready = std::future::poll_fn(|task| Poll::Ready(poll_once(&mut answering, task))).await;
+        self.in_flight.push_back(InFlight {
+            answering,
+            ready,
+            api: api.key,
+            _permit: permit,
+        });
+    }
+
+    fn answer_unsupported(&mut self, head: RequestHead, permit: OwnedSemaphorePermit) -> Result<(), Closed> {
+        let result = api_versions::encode(ApiKey::ApiVersions, 0, head.correlation_id, &unsupported());
+        self.in_flight.push_back(InFlight {
+            answering: Box::pin(std::future::pending()),
+            ready: Some(Answer { result, _permit: None }),
+            api: ApiKey::ApiVersions,
+            _permit: permit,
+        });
+        Ok(())
+    }
+
+    async fn send(&mut self, answers: Vec<(ApiKey, Answer)>) -> Result<(), Closed> {
+        let mut small = BytesMut::new();
+        for (api, answer) in answers {
+            let name = api_name(api);
+            match answer.result {
+                Ok(bytes) if bytes.len() < COALESCE_BYTES => {
+                    self.client.gate.metrics().kafka_request(name, "ok");
+                    small.extend_from_slice(&bytes);
+                }
+                Ok(bytes) => {
+                    self.client.gate.metrics().kafka_request(name, "ok");
+                    self.write(small.split().freeze()).await?;
+                    self.write(bytes).await?;
+                }
+                Err(HandlerError::NoResponse) => self.client.gate.metrics().kafka_request(name, "ok"),
+                Err(error) => {
+                    self.client.gate.metrics().kafka_request(name, "closed");
+                    self.write(small.split().freeze()).await?;
+                    return Err(Closed::Handler { api, error });
+                }
+            }
+        }
+        self.write(small.freeze()).await
+    }
+
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
+        match timeout(time_for(bytes.len()), self.writer.write_all_buf(&mut bytes)).await {
+            Ok(written) => written.map_err(Closed::Write),
+            Err(_) => Err(Closed::WriteStalled),
+        }
+    }
+}
+
+/// Whether the next request may begin before this one is answered.
+fn is_pipelined(api: ApiKey) -> bool {
+    api == ApiKey::Produce
+}
+
+fn api_name(api: ApiKey) -> &'static str {
+    Schema::find(api as i16).map_or("unknown", |schema| schema.name)
+}
+
+fn poll_once(answering: &mut Answering, task: &mut TaskContext<'_>) -> Option<Answer> {
+    match answering.as_mut().poll(task) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+/// Waits for the first request's answer, and takes those behind it that are there as well.
+async fn ready_answers(in_flight: &mut VecDeque<InFlight>) -> Vec<(ApiKey, Answer)> {
+    std::future::poll_fn(|task| {
+        let mut answers = Vec::new();
+        while let Some(first) = in_flight.front_mut() {
+            let Some(answer) = first.ready.take().or_else(|| poll_once(&mut first.answering, task)) else {
+                break;
+            };
+            answers.push((first.api, answer));
+            in_flight.pop_front();
+        }
+        if answers.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(answers)
+        }
+    })
+    .await
+}

@@ -1,0 +1,310 @@
+//! Fetch: whole batches from partitions, waiting for new ones if there are too few.
+//!
+//! Fetch sessions are refused by answering with session id 0, which every client understands: each request then names all
+//! of its partitions. There are no transactions yet, so the last stable offset is the high watermark.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use riverlog_storage::{LogEnds, LogId, ReadError, Topic};
+use tokio::time::{Instant, timeout_at};
+
+use super::Partition;
+use crate::broker::{Broker, BrokerError};
+use crate::kafka::{Context, HandlerError};
+
+/// From this version on topics are named by id.
+const TOPIC_IDS: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+/// Nobody needs to wait longer without asking again.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A reader that wants more than there is looks again after this pause at the earliest, however often somebody writes.
+const REREAD_PAUSE: Duration = Duration::from_millis(2);
+
+/// Reads; if that is less than the client's minimum, waits for more until its time is over.
+pub async fn handle(ctx: &Context, version: i16, request: FetchRequest) -> Result<FetchResponse, HandlerError> {
+    if request.session_id != 0 && request.session_epoch > 0 {
+        return Ok(FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code()));
+    }
+    let plan = Arc::new(Plan::new(ctx, version, &request));
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(LONGEST_WAIT);
+    let deadline = Instant::now() + wait;
+    let mut result = read(ctx, &plan).await?;
+    if !plan.is_enough(&result) && !wait.is_zero() {
+        let watch = ctx.broker.watch(&plan.logs());
+        loop {
+            // Once more after the watch was created: what was published in between would otherwise go unnoticed.
+            result = read(ctx, &plan).await?;
+            if plan.is_enough(&result) {
+                break;
+            }
+            let changed = tokio::select! {
+                changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
+                () = ctx.token.requested() => false,
+            };
+            if !changed {
+                result = read(ctx, &plan).await?;
+                break;
+            }
+            if plan.min_bytes > 1 {
+                tokio::time::sleep_until(deadline.min(Instant::now() + REREAD_PAUSE)).await;
+            }
+        }
+    }
+    ctx.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
+    Ok(plan.answer(result))
+}
+
+/// What the request asks for, resolved once.
+struct Plan {
+    topics: Vec<(FetchTopic, Vec<Wanted>)>,
+    min_bytes: usize,
+    max_bytes: usize,
+    read_committed: bool,
+}
+
+/// One partition of the request.
+struct Wanted {
+    asked: FetchPartition,
+    target: Result<(Arc<Topic>, LogId), ResponseError>,
+}
+
+/// What one pass over the partitions found.
+struct Outcome {
+    /// In the plan's order.
+    partitions: Vec<Read>,
+    bytes: usize,
+    /// Something that the client should learn at once.
+    urgent: bool,
+}
+
+enum Read {
+    Data(LogEnds, Bytes),
+    Diverged(LogEnds, (i32, i64)),
+    Error(ResponseError, Option<(i64, i64)>),
+}
+
+impl Plan {
+    fn new(ctx: &Context, version: i16, request: &FetchRequest) -> Self {
+        let replica = if version >= 15 {
+            request.replica_state.replica_id
+        } else {
+            request.replica_id
+        };
+        let resolve = |topic: &FetchTopic, partition: &FetchPartition| {
+            if replica.0 >= 0 {
+                // There are no followers here that could fetch.
+                return Err(ResponseError::InvalidRequest);
+            }
+            let found = if version >= TOPIC_IDS {
+                ctx.broker.topic_by_id(topic.topic_id)
+            } else {
+                ctx.broker.topic(&topic.topic)
+            };
+            let found = found.map_err(|error| error.response_error())?;
+            let partition = Partition::find(&ctx.broker, &found, partition.partition, partition.current_leader_epoch)?;
+            Ok((found, partition.log))
+        };
+        let wanted = |topic: &FetchTopic| -> Vec<Wanted> {
+            let of = |asked: &FetchPartition| Wanted {
+                target: resolve(topic, asked),
+                asked: asked.clone(),
+            };
+            topic.partitions.iter().map(of).collect()
+        };
+        Self {
+            topics: request
+                .topics
+                .iter()
+                .map(|topic| (topic.clone(), wanted(topic)))
+                .collect(),
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+            max_bytes: usize::try_from(request.max_bytes)
+                .unwrap_or(0)
+                .min(ctx.broker.options().max_fetch_bytes),
+            read_committed: request.isolation_level == READ_COMMITTED,
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &Wanted> {
+        self.topics.iter().flat_map(|(_, partitions)| partitions)
+    }
+
+    fn logs(&self) -> Vec<LogId> {
+        self.partitions()
+            .filter_map(|wanted| wanted.target.as_ref().ok())
+            .map(|(_, log)| *log)
+            .collect()
+    }
+
+    fn is_enough(&self, outcome: &Outcome) -> bool {
+        outcome.urgent || outcome.bytes >= self.min_bytes || outcome.partitions.is_empty()
+    }
+
+    /// How much a pass may read at most, which is nothing while every position is at the end of its log.
+    fn expected_bytes(&self, broker: &Broker) -> usize {
+        let behind = |wanted: &&Wanted| {
+            let Ok((_, log)) = &wanted.target else { return false };
+            broker
+                .storage()
+                .ends(*log)
+                .is_some_and(|ends| ends.high_watermark != wanted.asked.fetch_offset)
+        };
+        let asked = self
+            .partitions()
+            .filter(behind)
+            .map(|wanted| limit_of(&wanted.asked).max(1));
+        asked.fold(0, usize::saturating_add).min(self.max_bytes.max(1))
+    }
+
+    fn answer(&self, outcome: Outcome) -> FetchResponse {
+        let mut reads = outcome.partitions.into_iter();
+        let topics = self.topics.iter().map(|(topic, partitions)| {
+            let partitions = partitions.iter().zip(reads.by_ref());
+            FetchableTopicResponse::default()
+                .with_topic(topic.topic.clone())
+                .with_topic_id(topic.topic_id)
+                .with_partitions(
+                    partitions
+                        .map(|(wanted, read)| self.answer_partition(wanted, read))
+                        .collect(),
+                )
+        });
+        FetchResponse::default().with_responses(topics.collect())
+    }
+
+    fn answer_partition(&self, wanted: &Wanted, read: Read) -> PartitionData {
+        let mut answer = PartitionData::default()
+            .with_partition_index(wanted.asked.partition)
+            .with_high_watermark(-1)
+            .with_records(Some(Bytes::new()))
+            .with_aborted_transactions(None);
+        let ends = match read {
+            Read::Data(ends, records) => {
+                answer.records = Some(records);
+                ends
+            }
+            Read::Diverged(ends, (epoch, end_offset)) => {
+                answer.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
+                ends
+            }
+            Read::Error(error, range) => {
+                // Where the log begins and ends helps a client that asked for an offset outside of it.
+                let (start, end) = range.unwrap_or((-1, -1));
+                return answer
+                    .with_error_code(error.code())
+                    .with_log_start_offset(start)
+                    .with_high_watermark(end)
+                    .with_last_stable_offset(end);
+            }
+        };
+        answer
+            .with_high_watermark(ends.high_watermark)
+            .with_last_stable_offset(ends.high_watermark)
+            .with_log_start_offset(ends.start)
+            .with_aborted_transactions(self.read_committed.then(Vec::new))
+    }
+}
+
+/// One pass over all partitions, within the memory budget, on a thread that may block.
+async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
+    let expected = plan.expected_bytes(&ctx.broker);
+    if expected == 0 {
+        return Ok(read_all(&ctx.broker, plan));
+    }
+    // What an earlier pass read is given back first: who holds memory must not wait for more.
+    ctx.hold_until_sent(None);
+    let permit = ctx.gate.admit_response(expected).await;
+    let (broker, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(plan));
+    let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan))
+        .await
+        .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
+    if let Some(mut permit) = permit {
+        // Only what was read is kept until it is sent.
+        ctx.hold_until_sent(permit.split(outcome.bytes.div_ceil(1024).min(permit.num_permits())));
+    }
+    Ok(outcome)
+}
+
+fn read_all(broker: &Broker, plan: &Plan) -> Outcome {
+    let mut outcome = Outcome {
+        partitions: Vec::new(),
+        bytes: 0,
+        urgent: false,
+    };
+    for wanted in plan.partitions() {
+        // The first batch is given even if it is larger than all limits, or its reader would never get past it.
+        let room = plan.max_bytes.saturating_sub(outcome.bytes);
+        let read = read_one(broker, wanted, room, outcome.bytes == 0);
+        match &read {
+            Read::Data(_, records) => outcome.bytes += records.len(),
+            Read::Diverged(..) | Read::Error(..) => outcome.urgent = true,
+        }
+        outcome.partitions.push(read);
+    }
+    outcome
+}
+
+fn read_one(broker: &Broker, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
+    let asked = &wanted.asked;
+    let (topic, log) = match &wanted.target {
+        Ok((topic, log)) => (topic, *log),
+        Err(error) => return Read::Error(*error, None),
+    };
+    // Looked up again in every pass: a leader epoch or a deletion may have come in between.
+    let ends = match Partition::find(broker, topic, asked.partition, asked.current_leader_epoch) {
+        Ok(partition) => partition.ends,
+        Err(error) => return Read::Error(error, None),
+    };
+    if !(ends.start..=ends.high_watermark).contains(&asked.fetch_offset) {
+        return Read::Error(ResponseError::OffsetOutOfRange, Some((ends.start, ends.high_watermark)));
+    }
+    if asked.last_fetched_epoch >= 0 {
+        match broker.storage().epoch_end(log, asked.last_fetched_epoch) {
+            None => {
+                return Read::Error(ResponseError::OffsetOutOfRange, Some((ends.start, ends.high_watermark)));
+            }
+            Some((epoch, end)) if epoch < asked.last_fetched_epoch || end < asked.fetch_offset => {
+                return Read::Diverged(ends, (epoch, end));
+            }
+            Some(_) => {}
+        }
+    }
+    let limit = limit_of(asked).min(room);
+    if asked.fetch_offset == ends.high_watermark || (limit == 0 && !at_least_one) {
+        return Read::Data(ends, Bytes::new());
+    }
+    match broker.storage().read(log, asked.fetch_offset, limit) {
+        Ok(fetched) => {
+            let ends = LogEnds {
+                start: fetched.log_start,
+                high_watermark: fetched.high_watermark,
+                ..ends
+            };
+            // Storage gives one batch even if it is too large; only the first of a response may be.
+            let fits = at_least_one || fetched.data.len() <= limit;
+            Read::Data(ends, if fits { fetched.data } else { Bytes::new() })
+        }
+        Err(error) => failed(log, error),
+    }
+}
+
+fn failed(log: LogId, error: ReadError) -> Read {
+    let range = match &error {
+        ReadError::OffsetOutOfRange { start, end, .. } => Some((*start, *end)),
+        error => {
+            tracing::warn!(log, %error, "a fetch failed");
+            None
+        }
+    };
+    Read::Error(BrokerError::Read(error).response_error(), range)
+}
+
+fn limit_of(asked: &FetchPartition) -> usize {
+    usize::try_from(asked.partition_max_bytes).unwrap_or(0)
+}

@@ -1,0 +1,67 @@
+//! Accepting connections, within bounds, until shutdown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::connection::Connection;
+use super::gate::Gate;
+use crate::broker::Broker;
+use crate::shutdown::Token;
+
+/// Where clients come in, and the address they are told to come to.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The listener's name in the config and in the logs.
+    pub name: String,
+    /// The host told to clients. Never a wildcard address: a client could not reach it.
+    pub advertised_host: String,
+    /// The port told to clients.
+    pub advertised_port: u16,
+}
+
+/// After an error of `accept` (usually: out of file descriptors) there is nothing to do but to wait for others to leave.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves one listening socket. Returns when shutdown was requested and the connections have ended.
+pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>, gate: Arc<Gate>, token: Token) {
+    let listener = Arc::new(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = token.requested() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = listener.name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(slot) = gate.admit_connection() else {
+            tracing::warn!(%peer, limit = gate.limits().max_connections, "too many connections: closed at once");
+            continue;
+        };
+        // Responses are written whole; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection::new(
+            stream,
+            peer,
+            Arc::clone(&listener),
+            Arc::clone(&broker),
+            Arc::clone(&gate),
+            token.clone(),
+        );
+        connections.spawn(async move {
+            connection.run().await;
+            drop(slot);
+        });
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
