@@ -1,6 +1,15 @@
 //! The command line: one file per subcommand, each with its arguments and an async `run`.
 
+mod bootstrap;
+pub mod consume;
+pub mod group;
+mod output;
+mod position;
+pub mod produce;
+mod record_json;
 pub mod serve;
+mod time;
+pub mod topic;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,6 +28,14 @@ struct Cli {
 enum Command {
     /// Run the broker: Kafka protocol and HTTP over one data directory.
     Serve(serve::ServeArgs),
+    /// Create, list, describe, alter and delete topics.
+    Topic(topic::TopicArgs),
+    /// Write lines of standard input to a topic.
+    Produce(produce::ProduceArgs),
+    /// Write a topic's records to standard output.
+    Consume(consume::ConsumeArgs),
+    /// List, describe, reset and delete consumer groups.
+    Group(group::GroupArgs),
 }
 
 /// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage.
@@ -43,6 +60,10 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args, started).await,
+        Command::Topic(args) => topic::run(args).await,
+        Command::Produce(args) => produce::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::Group(args) => group::run(args).await,
     }
 }
 

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_named() {
         let mut data = batch(5, 1, false);
-        data[70] ^= 1;
+        *data.last_mut().unwrap() ^= 1;
         let error = decode("t/0", &Bytes::from(data), 5, vec![]).unwrap_err();
         assert!(error.to_string().starts_with("t/0 from offset 5"), "{error}");
     }
