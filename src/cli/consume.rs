@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolation, OffsetAt, StoredRecord};
 
@@ -51,16 +51,27 @@ pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
     let partitions = chosen_partitions(&topic, args.partition)?;
     // To follow means what comes next, as `tail -f` and Kafka's console consumer have it; to read
     // what is there means all of it.
-    let from = args.from.unwrap_or(if args.follow { Position::Latest } else { Position::Earliest });
+    let from = args.from.unwrap_or(if args.follow {
+        Position::Latest
+    } else {
+        Position::Earliest
+    });
     let mut positions = BTreeMap::new();
     let mut ends = BTreeMap::new();
+    let mut last_end = 0;
     for partition in partitions {
         let start = from.resolve(&client, &args.topic, partition).await?;
         let end = end_of(&client, &args.topic, partition).await?;
+        last_end = last_end.max(end);
         if args.follow || start < end {
             positions.insert((args.topic.clone(), partition), start);
             ends.insert(partition, end);
         }
+    }
+    if let Position::Offset(offset) = from
+        && offset > last_end
+    {
+        bail!("{} has no offset {offset}: it ends before {last_end}", args.topic);
     }
     let mut consumer = Consumer::new(&client, positions, ConsumerOptions::default());
     let mut sink = Sink {
@@ -72,7 +83,11 @@ pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         let Some(fetched) = consumer.poll().await? else {
             continue;
         };
-        let end = if args.follow { i64::MAX } else { ends.get(&fetched.partition).copied().unwrap_or(0) };
+        let end = if args.follow {
+            i64::MAX
+        } else {
+            ends.get(&fetched.partition).copied().unwrap_or(0)
+        };
         let written = sink.write(&fetched, end);
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -66,9 +66,7 @@ enum GroupCommand {
 pub async fn run(args: GroupArgs) -> anyhow::Result<()> {
     match args.command {
         GroupCommand::List { bootstrap } => list(&bootstrap.connect("group").await?).await,
-        GroupCommand::Describe { group, bootstrap } => {
-            describe(&bootstrap.connect("group").await?, &group).await
-        }
+        GroupCommand::Describe { group, bootstrap } => describe(&bootstrap.connect("group").await?, &group).await,
         GroupCommand::ResetOffsets {
             group,
             topic,
@@ -113,7 +111,11 @@ async fn describe(client: &Client, group: &str) -> anyhow::Result<()> {
     for member in &description.members {
         text.push_str(&format!("  member    {} from {}\n", member.client_id, member.host));
         for (topic, partitions) in &member.assignment {
-            owners.extend(partitions.iter().map(|p| ((topic.clone(), *p), member.client_id.clone())));
+            owners.extend(
+                partitions
+                    .iter()
+                    .map(|p| ((topic.clone(), *p), member.client_id.clone())),
+            );
         }
     }
     let keys = committed.keys().chain(owners.keys()).cloned();
@@ -125,9 +127,19 @@ async fn describe(client: &Client, group: &str) -> anyhow::Result<()> {
         let lag = end.zip(offset).map(|(end, offset)| end - offset);
         let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
         let owner = owners.get(&key).cloned().unwrap_or_default();
-        rows.push(vec![key.0, partition.to_string(), number(offset), number(end), number(lag), or_dash(owner)]);
+        rows.push(vec![
+            key.0,
+            partition.to_string(),
+            number(offset),
+            number(end),
+            number(lag),
+            or_dash(owner),
+        ]);
     }
-    text.push_str(&table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], rows));
+    text.push_str(&table(
+        &["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"],
+        rows,
+    ));
     print(&text)
 }
 

@@ -106,8 +106,8 @@ async fn send_lines(args: &ProduceArgs, producer: &Producer) -> anyhow::Result<(
         } else if read as u64 == MAX_LINE_BYTES {
             bail!("line {number} is longer than {MAX_LINE_BYTES} bytes");
         }
-        let (key, value) = split(line.into(), separator)
-            .with_context(|| format!("line {number} has no key separator"))?;
+        let (key, value) =
+            split(line.into(), separator).with_context(|| format!("line {number} has no key separator"))?;
         let record = Record {
             key,
             value: Some(value),
@@ -124,9 +124,7 @@ fn split(line: Bytes, separator: Option<&[u8]>) -> Option<(Option<Bytes>, Bytes)
     let Some(separator) = separator else {
         return Some((None, line));
     };
-    let at = line
-        .windows(separator.len())
-        .position(|window| window == separator)?;
+    let at = line.windows(separator.len()).position(|window| window == separator)?;
     Some((Some(line.slice(..at)), line.slice(at + separator.len()..)))
 }
 

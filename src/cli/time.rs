@@ -91,8 +91,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
@@ -129,7 +128,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "earliest", "2013-02-29", "2013-13-01", "2013-01-01T25:00Z", "2013-01-01x", "2013-01-01T1", "12345678901"] {
+        for text in [
+            "",
+            "earliest",
+            "2013-02-29",
+            "2013-13-01",
+            "2013-01-01T25:00Z",
+            "2013-01-01x",
+            "2013-01-01T1",
+            "12345678901",
+        ] {
             assert_eq!(parse_ms(text), None, "{text}");
         }
     }

@@ -95,9 +95,7 @@ pub async fn run(args: TopicArgs) -> anyhow::Result<()> {
             };
             create(&bootstrap.connect("topic").await?, &topic, if_not_exists).await
         }
-        TopicCommand::List { all, bootstrap } => {
-            list(&bootstrap.connect("topic").await?, all).await
-        }
+        TopicCommand::List { all, bootstrap } => list(&bootstrap.connect("topic").await?, all).await,
         TopicCommand::Describe {
             name,
             all_configs,
@@ -132,7 +130,10 @@ async fn create(client: &Client, topic: &NewTopic, if_not_exists: bool) -> anyho
         true => client.topic(name, false).await?.partitions.len() as i32,
         false => client.create_topic(topic).await?.1,
     };
-    print(&format!("created topic {name} with {}\n", count(partitions, "partition")))
+    print(&format!(
+        "created topic {name} with {}\n",
+        count(partitions, "partition")
+    ))
 }
 
 async fn list(client: &Client, all: bool) -> anyhow::Result<()> {

@@ -3,17 +3,13 @@
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::delete_records_request::{
-    DeleteRecordsPartition, DeleteRecordsTopic,
-};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    IncrementalAlterConfigsRequest,
 };
 use uuid::Uuid;
 
@@ -69,11 +65,7 @@ impl Client {
         let response = self.call(Target::Controller, &request).await?;
         let subject = format!("topic {}", topic.name);
         let result = first(response.topics, &subject)?;
-        check(
-            &subject,
-            result.error_code,
-            result.error_message.as_deref(),
-        )?;
+        check(&subject, result.error_code, result.error_message.as_deref())?;
         Ok((result.topic_id, result.num_partitions))
     }
 
@@ -96,11 +88,7 @@ impl Client {
         let subject = format!("topic {name}");
         let result = first(response.responses, &subject)?;
         self.forget_topic(name);
-        check(
-            &subject,
-            result.error_code,
-            result.error_message.as_deref(),
-        )
+        check(&subject, result.error_code, result.error_message.as_deref())
     }
 
     /// Gives a topic more partitions.
@@ -116,11 +104,7 @@ impl Client {
         let subject = format!("topic {name}");
         let result = first(response.results, &subject)?;
         self.forget_topic(name);
-        check(
-            &subject,
-            result.error_code,
-            result.error_message.as_deref(),
-        )
+        check(&subject, result.error_code, result.error_message.as_deref())
     }
 
     /// The topic's configs, by name.
@@ -133,11 +117,7 @@ impl Client {
         let response = self.call(Target::Any, &request).await?;
         let subject = format!("topic {name}");
         let result = first(response.results, &subject)?;
-        check(
-            &subject,
-            result.error_code,
-            result.error_message.as_deref(),
-        )?;
+        check(&subject, result.error_code, result.error_message.as_deref())?;
         let mut configs: Vec<_> = result
             .configs
             .into_iter()
@@ -152,11 +132,7 @@ impl Client {
     }
 
     /// Sets configs (`Some`) or puts them back to their defaults (`None`).
-    pub async fn alter_topic_configs(
-        &self,
-        name: &str,
-        changes: &[(String, Option<String>)],
-    ) -> Result<(), Error> {
+    pub async fn alter_topic_configs(&self, name: &str, changes: &[(String, Option<String>)]) -> Result<(), Error> {
         let configs = changes.iter().map(|(name, value)| {
             AlterableConfig::default()
                 .with_name(text(name))
@@ -171,20 +147,11 @@ impl Client {
         let response = self.call(Target::Controller, &request).await?;
         let subject = format!("topic {name}");
         let result = first(response.responses, &subject)?;
-        check(
-            &subject,
-            result.error_code,
-            result.error_message.as_deref(),
-        )
+        check(&subject, result.error_code, result.error_message.as_deref())
     }
 
     /// Deletes the records before `offset` and returns where the partition starts now.
-    pub async fn delete_records(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> Result<i64, Error> {
+    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<i64, Error> {
         let at = DeleteRecordsPartition::default()
             .with_partition_index(partition)
             .with_offset(offset);

@@ -118,18 +118,11 @@ impl Client {
 
     /// Closes the connections of a channel that is not used any more.
     pub(crate) fn close_channel(&self, channel: u32) {
-        self.inner
-            .connections
-            .lock()
-            .retain(|(_, of), _| *of != channel);
+        self.inner.connections.lock().retain(|(_, of), _| *of != channel);
     }
 
     /// Asks for metadata: of the named topics, or of all (`None`).
-    pub async fn metadata(
-        &self,
-        topics: Option<&[&str]>,
-        create_missing: bool,
-    ) -> Result<Metadata, Error> {
+    pub async fn metadata(&self, topics: Option<&[&str]>, create_missing: bool) -> Result<Metadata, Error> {
         let topics = topics.map(|names| {
             names
                 .iter()
@@ -166,11 +159,7 @@ impl Client {
                     None => return Ok(topic),
                     Some(code) => Error::refused(format!("topic {name}"), code, None),
                 },
-                Ok(None) => Error::refused(
-                    format!("topic {name}"),
-                    ResponseError::UnknownTopicOrPartition,
-                    None,
-                ),
+                Ok(None) => Error::refused(format!("topic {name}"), ResponseError::UnknownTopicOrPartition, None),
                 Err(error) => error,
             };
             // "Unknown" is worth a second look only while the topic is being created.
@@ -215,11 +204,7 @@ impl Client {
     }
 
     /// Sends a request, and again while the failure is one that passes.
-    pub(crate) async fn call<R: Api>(
-        &self,
-        target: Target<'_>,
-        request: &R,
-    ) -> Result<R::Response, Error> {
+    pub(crate) async fn call<R: Api>(&self, target: Target<'_>, request: &R) -> Result<R::Response, Error> {
         let mut retry = Retry::new(self.inner.config.retry_timeout);
         loop {
             match self.call_once(target, request).await {
@@ -231,11 +216,7 @@ impl Client {
         }
     }
 
-    pub(crate) async fn call_once<R: Api>(
-        &self,
-        target: Target<'_>,
-        request: &R,
-    ) -> Result<R::Response, Error> {
+    pub(crate) async fn call_once<R: Api>(&self, target: Target<'_>, request: &R) -> Result<R::Response, Error> {
         let connection = match target {
             Target::Any => self.any().await?,
             Target::Node(node) => self.connection(node, SHARED).await?,
@@ -279,11 +260,7 @@ impl Client {
     }
 
     /// The connection to a broker on a channel, opened if it is not.
-    pub(crate) async fn connection(
-        &self,
-        node: i32,
-        channel: u32,
-    ) -> Result<Arc<Connection>, Error> {
+    pub(crate) async fn connection(&self, node: i32, channel: u32) -> Result<Arc<Connection>, Error> {
         let slot = self.slot(node, channel);
         let mut slot = slot.lock().await;
         if let Some(open) = slot.as_ref().filter(|connection| connection.is_open()) {
@@ -313,29 +290,24 @@ impl Client {
         if let Some(node) = self.inner.coordinators.lock().get(group) {
             return Ok(*node);
         }
-        let request = FindCoordinatorRequest::default()
-            .with_coordinator_keys(vec![StrBytes::from_string(group.to_owned())]);
+        let request =
+            FindCoordinatorRequest::default().with_coordinator_keys(vec![StrBytes::from_string(group.to_owned())]);
         let connection = self.any().await?;
         let response = connection.call(&request, Duration::ZERO).await?;
         let subject = || format!("coordinator of group {group}");
-        let found = response.coordinators.into_iter().next().ok_or_else(|| {
-            Error::refused(subject(), ResponseError::CoordinatorNotAvailable, None)
-        })?;
+        let found = response
+            .coordinators
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::refused(subject(), ResponseError::CoordinatorNotAvailable, None))?;
         if let Some(code) = found.error_code.err() {
-            return Err(Error::refused(
-                subject(),
-                code,
-                found.error_message.as_deref(),
-            ));
+            return Err(Error::refused(subject(), code, found.error_message.as_deref()));
         }
         let node = found.node_id.0;
         if !self.inner.known.read().brokers.contains_key(&node) {
             self.metadata(Some(&[]), false).await?;
         }
-        self.inner
-            .coordinators
-            .lock()
-            .insert(group.to_owned(), node);
+        self.inner.coordinators.lock().insert(group.to_owned(), node);
         Ok(node)
     }
 

@@ -138,9 +138,7 @@ impl Connection {
             })?
             .map_err(|e| Error::connect(addr, &e))?;
         // Small requests must not wait for the acknowledgement of the one before.
-        stream
-            .set_nodelay(true)
-            .map_err(|e| Error::connect(addr, &e))?;
+        stream.set_nodelay(true).map_err(|e| Error::connect(addr, &e))?;
         let (reader, writer) = stream.into_split();
         let waiting = Arc::new(Waiting {
             addr: addr.to_owned(),
@@ -156,11 +154,7 @@ impl Connection {
             outgoing,
             tasks: [
                 tokio::spawn(write_frames(writer, receiver, waiting.clone())),
-                tokio::spawn(read_frames(
-                    reader,
-                    waiting.clone(),
-                    config.max_response_bytes,
-                )),
+                tokio::spawn(read_frames(reader, waiting.clone(), config.max_response_bytes)),
             ],
             waiting,
         };
@@ -233,16 +227,11 @@ impl Connection {
         answer
     }
 
-    fn start_version<R: Api>(
-        &self,
-        request: &R,
-        version: i16,
-        extra: Duration,
-    ) -> Result<Pending<R>, Error> {
+    fn start_version<R: Api>(&self, request: &R, version: i16, extra: Duration) -> Result<Pending<R>, Error> {
         let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
-        let frame = self.encode(request, version, correlation).map_err(|e| {
-            Error::Invalid(format!("cannot write a {} request: {e}", R::NAME))
-        })?;
+        let frame = self
+            .encode(request, version, correlation)
+            .map_err(|e| Error::Invalid(format!("cannot write a {} request: {e}", R::NAME)))?;
         let (reply, receiver) = oneshot::channel();
         let outgoing = Outgoing {
             correlation,

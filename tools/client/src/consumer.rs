@@ -74,10 +74,13 @@ pub struct Consumer {
     retry: Retry,
 }
 
+/// A partition, and the offset to read from.
+type Asked = ((String, i32), i64);
+
 #[derive(Debug)]
 struct Fetched {
     node: i32,
-    positions: Vec<((String, i32), i64)>,
+    positions: Vec<Asked>,
     response: Result<FetchResponse, Error>,
 }
 
@@ -148,7 +151,7 @@ impl Consumer {
 
     /// Sends a fetch to every leader that has none of ours.
     async fn ask(&mut self) -> Result<(), Error> {
-        let mut by_leader: BTreeMap<i32, Vec<((String, i32), i64)>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<Asked>> = BTreeMap::new();
         for ((topic, partition), position) in &self.positions {
             let leader = self.client.leader(topic, *partition).await?;
             if !self.asked.contains(&leader) {
@@ -172,7 +175,7 @@ impl Consumer {
         Ok(())
     }
 
-    fn request(&self, positions: &[((String, i32), i64)]) -> FetchRequest {
+    fn request(&self, positions: &[Asked]) -> FetchRequest {
         let mut topics: Vec<FetchTopic> = Vec::new();
         for ((topic, partition), position) in positions {
             let at = FetchPartition::default()
@@ -243,12 +246,7 @@ impl Drop for Consumer {
     }
 }
 
-type Asked = ((String, i32), i64);
-
-fn decode_response(
-    response: FetchResponse,
-    asked: &[Asked],
-) -> Vec<Result<Option<FetchedRecords>, Error>> {
+fn decode_response(response: FetchResponse, asked: &[Asked]) -> Vec<Result<Option<FetchedRecords>, Error>> {
     let mut decoded = Vec::new();
     for topic in response.responses {
         for data in topic.partitions {
@@ -264,11 +262,7 @@ fn decode_response(
     decoded
 }
 
-fn decode_partition(
-    topic: &str,
-    position: i64,
-    data: PartitionData,
-) -> Result<Option<FetchedRecords>, Error> {
+fn decode_partition(topic: &str, position: i64, data: PartitionData) -> Result<Option<FetchedRecords>, Error> {
     let partition = data.partition_index;
     let subject = format!("{topic}/{partition}");
     match data.error_code.err() {

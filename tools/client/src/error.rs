@@ -114,11 +114,7 @@ impl Error {
         }
     }
 
-    pub(crate) fn refused(
-        subject: impl Into<String>,
-        code: ResponseError,
-        message: Option<&str>,
-    ) -> Self {
+    pub(crate) fn refused(subject: impl Into<String>, code: ResponseError, message: Option<&str>) -> Self {
         Self::Refused {
             subject: subject.into(),
             code,
@@ -163,13 +159,9 @@ fn refusal(code: ResponseError, message: Option<&str>) -> String {
         ResponseError::InvalidTopicException => "not a valid topic name",
         ResponseError::GroupIdNotFound => "no such group",
         ResponseError::NonEmptyGroup => "the group has members; stop them first",
-        ResponseError::UnknownMemberId => {
-            "the group has members, who commit its offsets; stop them first"
-        }
+        ResponseError::UnknownMemberId => "the group has members, who commit its offsets; stop them first",
         ResponseError::MessageTooLarge => "the record is larger than the topic allows",
-        ResponseError::OutOfOrderSequenceNumber => {
-            "the broker has other sequence numbers for this producer"
-        }
+        ResponseError::OutOfOrderSequenceNumber => "the broker has other sequence numbers for this producer",
         other => {
             let text = message.map_or_else(String::new, |m| format!(": {m}"));
             return format!("{other} (error code {}){text}", other.code());

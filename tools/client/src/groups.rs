@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
 
 use crate::admin::{check, first};
@@ -108,10 +105,7 @@ impl Client {
     }
 
     /// What the group has committed, by topic and partition.
-    pub async fn committed(
-        &self,
-        group: &str,
-    ) -> Result<BTreeMap<(String, i32), CommittedOffset>, Error> {
+    pub async fn committed(&self, group: &str) -> Result<BTreeMap<(String, i32), CommittedOffset>, Error> {
         let asked = OffsetFetchRequestGroup::default()
             .with_group_id(group_id(group))
             .with_topics(None);
@@ -147,11 +141,7 @@ impl Client {
     }
 
     /// Commits offsets for a group that has no members.
-    pub async fn commit(
-        &self,
-        group: &str,
-        offsets: &BTreeMap<(String, i32), CommittedOffset>,
-    ) -> Result<(), Error> {
+    pub async fn commit(&self, group: &str, offsets: &BTreeMap<(String, i32), CommittedOffset>) -> Result<(), Error> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
         for ((topic, partition), committed) in offsets {
             topics.entry(topic).or_default().push(

@@ -125,12 +125,7 @@ impl Producer {
 
     /// Hands a record over; waits while too much is on its way. Without a partition, Kafka's rule
     /// applies: by the key's hash, or in turn.
-    pub async fn send(
-        &self,
-        topic: &str,
-        partition: Option<i32>,
-        record: Record,
-    ) -> Result<Delivery, Error> {
+    pub async fn send(&self, topic: &str, partition: Option<i32>, record: Record) -> Result<Delivery, Error> {
         if let Some(failure) = self.tally.failure.lock().clone() {
             return Err(Error::Stopped(failure.to_string()));
         }
@@ -142,10 +137,7 @@ impl Producer {
         let permits = u32::try_from(size_bytes.min(MEMORY_BYTES)).unwrap_or(u32::MAX);
         let memory = self.memory.clone().acquire_many_owned(permits).await.ok();
         let receiver = self.lane(topic, partition).send(record, memory).await?;
-        Ok(Delivery {
-            partition,
-            receiver,
-        })
+        Ok(Delivery { partition, receiver })
     }
 
     /// Waits until everything handed over is durable; tells the first failure, if there was one.

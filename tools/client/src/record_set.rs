@@ -39,12 +39,7 @@ pub(crate) struct Decoded {
 }
 
 /// Decodes the batches in `data` from offset `from` on. A batch that is cut off at the end is left out.
-pub(crate) fn decode(
-    subject: &str,
-    data: &Bytes,
-    from: i64,
-    mut aborted: Vec<Aborted>,
-) -> Result<Decoded, Error> {
+pub(crate) fn decode(subject: &str, data: &Bytes, from: i64, mut aborted: Vec<Aborted>) -> Result<Decoded, Error> {
     // The broker lists aborted transactions by first offset, but that is not worth relying on.
     aborted.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
     let mut hidden = HashSet::new();
@@ -63,17 +58,13 @@ pub(crate) fn decode(
         }
         let batch = rest.split_to(size_bytes);
         let header = verify(&batch).map_err(at)?;
-        while let Some(transaction) =
-            aborted.pop_if(|transaction| transaction.first_offset <= header.last_offset())
-        {
+        while let Some(transaction) = aborted.pop_if(|transaction| transaction.first_offset <= header.last_offset()) {
             hidden.insert(transaction.producer_id);
         }
         if header.is_control() {
             // The end of the producer's transaction, whichever end it was.
             hidden.remove(&header.producer_id);
-        } else if header.last_offset() >= from
-            && !(header.is_transactional() && hidden.contains(&header.producer_id))
-        {
+        } else if header.last_offset() >= from && !(header.is_transactional() && hidden.contains(&header.producer_id)) {
             let records = decode_batch(&batch, MAX_DECOMPRESSED_BYTES).map_err(at)?;
             let wanted = records.into_iter().filter(|record| record.offset >= from);
             decoded.records.extend(wanted);
@@ -131,9 +122,7 @@ mod tests {
     #[test]
     fn aborted_records_are_left_out_and_others_are_not() {
         let mut data = BytesMut::new();
-        for (offset, producer, transactional) in
-            [(0, 7, true), (1, 8, true), (2, 7, true), (3, 9, false)]
-        {
+        for (offset, producer, transactional) in [(0, 7, true), (1, 8, true), (2, 7, true), (3, 9, false)] {
             data.extend(batch(offset, producer, transactional));
         }
         let aborted = vec![Aborted {

@@ -29,12 +29,7 @@ pub(crate) fn walk(body: &[u8], shape: &[Shape], version: i16) -> Result<(), &'s
     walk_fields(&mut rest, shape, version, 0)
 }
 
-fn walk_fields(
-    rest: &mut &[u8],
-    shape: &[Shape],
-    version: i16,
-    depth: u32,
-) -> Result<(), &'static str> {
+fn walk_fields(rest: &mut &[u8], shape: &[Shape], version: i16, depth: u32) -> Result<(), &'static str> {
     if depth > MAX_DEPTH {
         return Err("nested too deep");
     }
@@ -44,12 +39,7 @@ fn walk_fields(
     Ok(())
 }
 
-fn walk_field(
-    rest: &mut &[u8],
-    field: &Shape,
-    version: i16,
-    depth: u32,
-) -> Result<(), &'static str> {
+fn walk_field(rest: &mut &[u8], field: &Shape, version: i16, depth: u32) -> Result<(), &'static str> {
     match field {
         Shape::Fixed(size) => skip(rest, *size),
         Shape::Text => match unsigned_varint(rest)? {

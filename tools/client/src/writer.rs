@@ -95,23 +95,9 @@ const LAST_BACKOFF: Duration = Duration::from_millis(500);
 
 impl PartitionWriter {
     /// Starts a writer on a connection of its own.
-    pub fn start(
-        client: &Client,
-        topic: &str,
-        partition: i32,
-        identity: Identity,
-        options: WriterOptions,
-    ) -> Self {
+    pub fn start(client: &Client, topic: &str, partition: i32, identity: Identity, options: WriterOptions) -> Self {
         let channel = client.new_channel();
-        Self::start_on(
-            client,
-            channel,
-            topic,
-            partition,
-            identity,
-            options,
-            Arc::new(|_| {}),
-        )
+        Self::start_on(client, channel, topic, partition, identity, options, Arc::new(|_| {}))
     }
 
     pub(crate) fn start_on(
@@ -152,10 +138,7 @@ impl PartitionWriter {
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<oneshot::Receiver<Result<i64, Error>>, Error> {
         let (reply, receiver) = oneshot::channel();
-        let waiter = Waiter {
-            reply,
-            _memory: memory,
-        };
+        let waiter = Waiter { reply, _memory: memory };
         self.queue
             .send(Queued { record, waiter })
             .await
@@ -266,11 +249,7 @@ impl Lane {
         if self.resume_at.is_some() {
             return Ok(());
         }
-        let limit = if self.confirmed {
-            self.options.max_in_flight
-        } else {
-            1
-        };
+        let limit = if self.confirmed { self.options.max_in_flight } else { 1 };
         while self.in_flight.len() < limit {
             let send_open = self.is_full() || self.in_flight.is_empty();
             if self.ready.is_empty() && send_open {
@@ -376,9 +355,10 @@ impl Lane {
         if let Some(batch) = failed {
             self.ready.push_front(batch);
         }
-        let given_up = self.ready.front().is_some_and(|oldest| {
-            oldest.created.elapsed() + self.backoff > self.options.delivery_timeout
-        });
+        let given_up = self
+            .ready
+            .front()
+            .is_some_and(|oldest| oldest.created.elapsed() + self.backoff > self.options.delivery_timeout);
         if given_up || !error.is_retriable() {
             return Err(error);
         }
@@ -412,9 +392,7 @@ impl Lane {
 }
 
 /// Waits for the broker's verdict on the oldest batch. Can be dropped and called again.
-async fn next_answer(
-    in_flight: &mut VecDeque<(Pending<ProduceRequest>, Batch)>,
-) -> Result<i64, Error> {
+async fn next_answer(in_flight: &mut VecDeque<(Pending<ProduceRequest>, Batch)>) -> Result<i64, Error> {
     let Some((pending, _)) = in_flight.front_mut() else {
         return std::future::pending().await;
     };
@@ -440,7 +418,10 @@ async fn next_answer(
 pub(crate) fn wire_bytes(record: &Record) -> usize {
     const LENGTHS: usize = 40;
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers = record.headers.iter().map(|(name, value)| name.len() + length(value) + 10);
+    let headers = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + length(value) + 10);
     LENGTHS + length(&record.key) + length(&record.value) + headers.sum::<usize>()
 }
 
