@@ -2,6 +2,7 @@
 
 mod connection;
 pub mod problem;
+pub mod publish;
 mod stall;
 
 use axum::Router;

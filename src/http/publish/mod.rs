@@ -1,0 +1,3 @@
+//! `POST /topics/{topic}/records`.
+
+pub mod record;
