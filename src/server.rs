@@ -3,21 +3,25 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use riverlog_storage::{CloseError, OpenError, Options, Storage};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinSet;
 
+use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, ConfigError, HostPort};
-use crate::http;
+use crate::http::{self, Http};
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 /// A started server. Dropping it without [`Server::shutdown`] is a crash, which is safe but not polite.
-#[derive(Debug)]
 pub struct Server {
     data_dir: PathBuf,
     listeners: Vec<BoundListener>,
     http_addr: SocketAddr,
+    broker: Arc<Broker>,
     shutdown: Shutdown,
     tasks: JoinSet<()>,
     drain_timeout: Duration,
@@ -48,6 +52,18 @@ pub enum ServerError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The broker cannot start on what the data directory holds.
+    #[error("the broker does not start: {0}")]
+    Broker(#[from] BrokerError),
+    /// The storage could not end cleanly; the next start recovers.
+    #[error("the storage did not close cleanly, which the next start will mend: {0}")]
+    Close(#[from] CloseError),
+    /// A thread of ours ended early.
+    #[error("{0}")]
+    Internal(String),
     /// Connections did not end in time. Nothing acknowledged is lost by that.
     #[error("connections were still busy after {} ms and were cut", .0.as_millis())]
     DrainTimeout(Duration),
@@ -77,6 +93,9 @@ impl Server {
         }
         let (http_socket, http_addr) = bind(&config, "http address", &config.http_addr).await?;
 
+        let storage = open_storage(&config).await?;
+        let broker = Broker::open(storage, config.broker.clone()).await?;
+        let metrics = Metrics::default();
         let shutdown = Shutdown::new();
         let mut tasks = JoinSet::new();
         let mut listeners = Vec::new();
@@ -90,20 +109,28 @@ impl Server {
                 advertised: advertised.to_string(),
             });
         }
-        tasks.spawn(http::serve(
-            http_socket,
-            http::router(),
+        let http = Http::new(
+            Arc::clone(&broker),
+            metrics.clone(),
             config.http.clone(),
             shutdown.token(),
-        ));
+        );
+        tasks.spawn(http::serve(http_socket, http));
         Ok(Self {
-            data_dir: config.data_dir,
+            data_dir: absolute(config.data_dir),
             listeners,
             http_addr,
+            broker,
             shutdown,
             tasks,
             drain_timeout: config.drain_timeout,
         })
+    }
+
+    /// The broker, for programs that carry one inside themselves.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
     }
 
     /// Where Kafka clients connect: the first listener.
@@ -139,12 +166,30 @@ impl Server {
         let drained = async { while self.tasks.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(self.drain_timeout, drained).await.is_ok();
         self.tasks.shutdown().await;
+        let storage = self.broker.storage().clone();
+        drop(self.broker);
+        blocking(move || storage.close()).await??;
         if in_time {
             Ok(())
         } else {
             Err(ServerError::DrainTimeout(self.drain_timeout))
         }
     }
+}
+
+/// Recovery reads and writes files: not on a thread that connections wait for.
+async fn open_storage(config: &Config) -> Result<Storage, ServerError> {
+    let options = Options::new(&config.data_dir);
+    Ok(blocking(move || Storage::open(options)).await??)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServerError> {
+    let failed = |error| ServerError::Internal(format!("a storage thread ended early: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Binds the first address of a host that can be bound, after checking all of them.

@@ -10,6 +10,7 @@ use std::time::Duration;
 pub use address::{HostPort, HostPortError};
 pub use settings::{ListenerSetting, Settings};
 
+use crate::broker::BrokerOptions;
 use crate::telemetry::LogFormat;
 
 /// Everything a [`Server`](crate::server::Server) needs to start, checked as far as it can be without a socket.
@@ -19,6 +20,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where Kafka clients connect. Never empty; the first one is the one printed as `kafka`.
     pub listeners: Vec<ListenerConfig>,
+    /// The broker's own options.
+    pub broker: BrokerOptions,
     /// Where HTTP is served.
     pub http_addr: HostPort,
     /// Limits of the HTTP side.
@@ -49,7 +52,9 @@ pub struct HttpLimits {
     pub max_connections: usize,
     /// Largest body that is held in memory (raw and JSON), and longest line of an NDJSON body.
     pub max_body_bytes: usize,
-    /// Longest silence inside a request body.
+    /// What all request bodies together may hold in memory.
+    pub memory_bytes: usize,
+    /// Longest silence inside a request body, and longest time that a client may leave an answer unread.
     pub body_idle_timeout: Duration,
     /// Longest time for a request head to arrive, which is also the longest silence between two requests.
     pub header_timeout: Duration,
@@ -60,6 +65,7 @@ impl Default for HttpLimits {
         Self {
             max_connections: 1024,
             max_body_bytes: 8 << 20,
+            memory_bytes: 256 << 20,
             body_idle_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
         }
@@ -123,6 +129,7 @@ impl Config {
                 addr: any_port.clone(),
                 advertised: any_port.clone(),
             }],
+            broker: BrokerOptions::default(),
             http_addr: any_port,
             http: HttpLimits::default(),
             allow_insecure_public_listen: false,

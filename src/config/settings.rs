@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Config, ConfigError, HostPort, HttpLimits, ListenerConfig};
+use crate::broker::BrokerOptions;
 use crate::telemetry::LogFormat;
 
 /// What can be said by flag (`--http-addr`), by environment (`RIVERLOG_HTTP_ADDR`) and in the file (`http_addr`).
@@ -52,7 +53,12 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_HTTP_MAX_BODY_BYTES")]
     pub http_max_body_bytes: Option<u64>,
 
-    /// Longest silence inside an HTTP request body, in milliseconds [default: 30000]
+    /// What all HTTP request bodies together may hold in memory, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_HTTP_MEMORY_BYTES")]
+    pub http_memory_bytes: Option<u64>,
+
+    /// Longest silence inside an HTTP request body, and longest time that an answer may stay unread, in
+    /// milliseconds [default: 30000]
     #[arg(long, value_name = "MS", env = "RIVERLOG_HTTP_BODY_IDLE_TIMEOUT_MS")]
     pub http_body_idle_timeout_ms: Option<u64>,
 
@@ -134,6 +140,7 @@ impl Settings {
             allow_insecure_public_listen: self.allow_insecure_public_listen.or(below.allow_insecure_public_listen),
             http_max_connections: self.http_max_connections.or(below.http_max_connections),
             http_max_body_bytes: self.http_max_body_bytes.or(below.http_max_body_bytes),
+            http_memory_bytes: self.http_memory_bytes.or(below.http_memory_bytes),
             http_body_idle_timeout_ms: self.http_body_idle_timeout_ms.or(below.http_body_idle_timeout_ms),
             http_header_timeout_ms: self.http_header_timeout_ms.or(below.http_header_timeout_ms),
             drain_timeout_ms: self.drain_timeout_ms.or(below.drain_timeout_ms),
@@ -159,6 +166,7 @@ impl Settings {
         Ok(Config {
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("./riverlog-data")),
             listeners,
+            broker: BrokerOptions::default(),
             http_addr: self.http_addr.unwrap_or_else(|| HostPort::new("127.0.0.1", 8080)),
             http: HttpLimits {
                 max_connections: count(
@@ -172,6 +180,12 @@ impl Settings {
                     self.http_max_body_bytes,
                     limits.max_body_bytes,
                     (1024, 1 << 30, "1024 to 1073741824 bytes"),
+                )?,
+                memory_bytes: count(
+                    "http_memory_bytes",
+                    self.http_memory_bytes,
+                    limits.memory_bytes,
+                    (1 << 20, 1 << 40, "1048576 to 1099511627776 bytes"),
                 )?,
                 body_idle_timeout: millis(
                     "http_body_idle_timeout_ms",

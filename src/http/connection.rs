@@ -12,17 +12,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::stall::StallGuard;
+use super::{Http, router};
 use crate::config::HttpLimits;
+use crate::metrics::Traffic;
 use crate::shutdown::Token;
 
 /// A request head larger than this is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
-/// A client that does not take its answer for this long is cut.
-const WRITE_STALL: Duration = Duration::from_secs(30);
 
 /// Serves connections until shutdown is requested and those under way have ended.
-pub async fn serve(socket: TcpListener, router: Router, limits: HttpLimits, shutdown: Token) {
+pub async fn serve(socket: TcpListener, http: Arc<Http>) {
+    let router = router(Arc::clone(&http));
+    let (limits, shutdown) = (&http.limits, &http.shutdown);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut connections = JoinSet::new();
     loop {
@@ -36,7 +38,8 @@ pub async fn serve(socket: TcpListener, router: Router, limits: HttpLimits, shut
             Some(_) = connections.join_next() => {}
             Some((accepted, place)) = accepted => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), limits.header_timeout, shutdown.clone(), place));
+                    let open = Open::new(&http.metrics.http, place);
+                    connections.spawn(connection(stream, router.clone(), limits.clone(), shutdown.clone(), open));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: connections that end give some back.
@@ -50,18 +53,34 @@ pub async fn serve(socket: TcpListener, router: Router, limits: HttpLimits, shut
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    header_timeout: Duration,
-    shutdown: Token,
+/// Holds a connection's place, and counts it while it lives.
+struct Open {
     _place: OwnedSemaphorePermit,
-) {
+    traffic: Traffic,
+}
+
+impl Open {
+    fn new(traffic: &Traffic, place: OwnedSemaphorePermit) -> Self {
+        traffic.connections.inc();
+        Self {
+            _place: place,
+            traffic: traffic.clone(),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.traffic.connections.dec();
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: HttpLimits, shutdown: Token, _open: Open) {
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(StallGuard::new(stream, WRITE_STALL));
+    let io = TokioIo::new(StallGuard::new(stream, limits.body_idle_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(io, TowerToHyperService::new(router));

@@ -1,22 +1,185 @@
 //! HTTP: publish, read back, health and metrics. A thin translator onto the broker.
+//!
+//! - [`publish`]: `POST /topics/{topic}/records`. - [`read`]: `GET` of the same.
+//! - [`topics`]: what topics there are. - [`health`]: `/healthz`, `/readyz`. - [`metrics`]: `/metrics`.
+//! - [`problem`]: errors as documents. - `connection`: the accept loop and its bounds.
 
+mod body;
 mod connection;
+mod errors;
+pub mod health;
+mod memory;
+pub mod metrics;
 pub mod problem;
 pub mod publish;
+pub mod read;
 mod stall;
+pub mod topics;
+
+use std::sync::Arc;
 
 use axum::Router;
-use axum::http::Uri;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use riverlog_storage::Topic;
+use tokio::sync::Semaphore;
 
 pub use connection::serve;
+use memory::Memory;
 use problem::Problem;
+use publish::record::Publish;
+
+use crate::broker::append::Position;
+use crate::broker::{Broker, topic_config};
+use crate::config::HttpLimits;
+use crate::metrics::Metrics;
+use crate::shutdown::Token;
+
+/// Reads of the log under way at a time; each may hold a decompressed batch.
+const CONCURRENT_READS: usize = 8;
+
+/// What the handlers share.
+pub struct Http {
+    broker: Arc<Broker>,
+    metrics: Metrics,
+    limits: HttpLimits,
+    memory: Memory,
+    reads: Semaphore,
+    shutdown: Token,
+}
+
+impl Http {
+    /// The HTTP side of a broker.
+    pub fn new(broker: Arc<Broker>, metrics: Metrics, limits: HttpLimits, shutdown: Token) -> Arc<Self> {
+        let memory = Memory::new(limits.memory_bytes);
+        Arc::new(Self {
+            broker,
+            metrics,
+            limits,
+            memory,
+            reads: Semaphore::new(CONCURRENT_READS),
+            shutdown,
+        })
+    }
+
+    /// The wall clock that records are stamped with.
+    fn now_ms(&self) -> i64 {
+        self.broker.storage().clock().now_ms()
+    }
+
+    /// Finds what would make the broker refuse a record, so that the answer can name the record.
+    fn check(&self, topic: &Topic, publish: &Publish, what: impl Fn() -> String) -> Result<(), Problem> {
+        let partitions = topic.partitions.len();
+        if let Some(partition) = publish.partition.filter(|partition| *partition as usize >= partitions) {
+            let detail = format!(
+                "{}: topic {} has no partition {partition}, but 0 to {}",
+                what(),
+                topic.name,
+                partitions - 1
+            );
+            return Err(Problem::unknown_partition(detail));
+        }
+        let max_bytes = topic_config::max_message_bytes(topic, self.broker.options());
+        let record = &publish.record;
+        let of_headers = record
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, bytes::Bytes::len));
+        let bytes = [&record.key, &record.value]
+            .into_iter()
+            .flatten()
+            .map(bytes::Bytes::len)
+            .sum::<usize>()
+            + of_headers.sum::<usize>();
+        if bytes > max_bytes {
+            let detail = format!(
+                "{}: {bytes} bytes, but {} takes {max_bytes} at most (topic config max.message.bytes)",
+                what(),
+                topic.name
+            );
+            return Err(Problem::record_too_large(detail));
+        }
+        Ok(())
+    }
+
+    /// Appends records in one write set: all of them or none. Answers when they are durable.
+    async fn append(&self, topic: &Topic, records: Vec<Publish>, bytes: usize) -> Result<Vec<Position>, Problem> {
+        for (index, publish) in records.iter().enumerate() {
+            self.check(topic, publish, || format!("record {index}"))?;
+        }
+        let records = records
+            .into_iter()
+            .map(|Publish { partition, record }| (partition, record))
+            .collect();
+        let positions = self.broker.publish(topic, records).await?;
+        self.metrics.http.records_in.inc_by(positions.len() as u64);
+        self.metrics.http.bytes_in.inc_by(bytes as u64);
+        Ok(positions)
+    }
+}
 
 /// The routes.
-pub fn router() -> Router {
+pub fn router(http: Arc<Http>) -> Router {
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/topics", get(topics::list))
+        .route("/topics/{topic}", get(topics::describe))
+        .route("/topics/{topic}/records", get(read::read).post(publish::publish))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .fallback(async |uri: Uri| Problem::not_found(format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        // Bodies have bounds of their own, with answers that say more.
+        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&http), observe))
         .layer(axum::middleware::from_fn(problem::render))
+        .with_state(http)
 }
+
+/// Counts what was answered, and keeps other web sites from using a visitor's browser against a server on their
+/// own machine: a browser says when a request comes from a page of elsewhere.
+async fn observe(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
+    let route = route(request.method(), request.uri().path());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let site = request.headers().get("sec-fetch-site").map(|site| site.as_bytes());
+    let response = if !reads && matches!(site, Some(b"cross-site" | b"same-site")) {
+        Problem::cross_site().into_response()
+    } else {
+        next.run(request).await
+    };
+    http.metrics.http_request(route, response.status().as_u16());
+    response
+}
+
+/// The name of a route in the metrics; a fixed set, whatever clients ask for.
+fn route(method: &Method, path: &str) -> &'static str {
+    match path {
+        "/healthz" | "/readyz" => "health",
+        "/metrics" => "metrics",
+        _ if path.starts_with("/topics") && path.ends_with("/records") => match *method {
+            Method::POST => "publish",
+            _ => "read",
+        },
+        _ if path.starts_with("/topics") => "topics",
+        _ => "other",
+    }
+}
+
+/// A JSON answer. The newline is for people with a terminal.
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+        }
+        Err(error) => Problem::internal(format!("the answer cannot be written as JSON: {error}")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod hostile_tests;

@@ -143,9 +143,7 @@ impl Input<'_> {
     fn text(&self, text: Cow<'_, str>) -> Bytes {
         match text {
             // The borrow is from this very input, unless a caller mixes up two of them.
-            Cow::Borrowed(part) if self.0.as_ptr_range().contains(&part.as_ptr()) => {
-                self.0.slice_ref(part.as_bytes())
-            }
+            Cow::Borrowed(part) if self.0.as_ptr_range().contains(&part.as_ptr()) => self.0.slice_ref(part.as_bytes()),
             other => Bytes::from(other.into_owned()),
         }
     }
@@ -171,10 +169,7 @@ impl Input<'_> {
     ) -> Result<Option<Option<Bytes>>, String> {
         match (json, base64) {
             (Some(_), Some(_)) => Err(format!("`{name}` and `{name}_base64` exclude each other")),
-            (Some(raw), None) => self
-                .json(raw)
-                .map(Some)
-                .map_err(|error| format!("`{name}`: {error}")),
+            (Some(raw), None) => self.json(raw).map(Some).map_err(|error| format!("`{name}`: {error}")),
             (None, Some(text)) => match STANDARD.decode(text.as_bytes()) {
                 Ok(bytes) => Ok(Some(Some(Bytes::from(bytes)))),
                 Err(error) => Err(format!("`{name}_base64` is not base 64: {error}")),
@@ -185,9 +180,9 @@ impl Input<'_> {
 
     fn record(&self, json: JsonRecord<'_>, defaults: Defaults) -> Result<Publish, String> {
         let key = self.field("key", json.key, json.key_base64)?.flatten();
-        let value = self.field("value", json.value, json.value_base64)?.ok_or(
-            "a record needs `value` (null deletes the key in a compacted topic) or `value_base64`",
-        )?;
+        let value = self
+            .field("value", json.value, json.value_base64)?
+            .ok_or("a record needs `value` (null deletes the key in a compacted topic) or `value_base64`")?;
         let mut headers = Vec::with_capacity(json.headers.0.len());
         for JsonHeader {
             name,
@@ -286,9 +281,7 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<JsonRecord<
 /// The parser's message without its "at line 1 column 7", and short even if it quotes the client.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let what = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(what, _)| what);
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     shorten(what).into_owned()
 }
 

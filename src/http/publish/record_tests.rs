@@ -29,10 +29,7 @@ fn text_null_and_other_json_become_bytes() {
         r#"{"z":1.00000000000000000001, "a":[1e400]}"#
     );
     assert_eq!(value_of(r#"{"value":false}"#).unwrap(), "false");
-    assert_eq!(
-        value_of(r#"{"value_base64":"AP8="}"#).unwrap(),
-        &[0, 255][..]
-    );
+    assert_eq!(value_of(r#"{"value_base64":"AP8="}"#).unwrap(), &[0, 255][..]);
 }
 
 #[test]
@@ -46,10 +43,7 @@ fn all_parts_of_a_record_can_be_given() {
     assert_eq!(publish.record.timestamp_ms, 42);
     let headers = publish.record.headers;
     assert_eq!(headers[0], (Bytes::from("a"), Some(Bytes::from("x"))));
-    assert_eq!(
-        headers[1],
-        (Bytes::from("a"), Some(Bytes::from_static(&[255])))
-    );
+    assert_eq!(headers[1], (Bytes::from("a"), Some(Bytes::from_static(&[255]))));
     assert_eq!(headers[2], (Bytes::from("n"), None));
     let headers = line(r#"{"value":1,"headers":{"b":"2","a":{"x":1},"b":null}}"#)
         .unwrap()
@@ -91,12 +85,7 @@ fn what_is_not_understood_is_refused_by_name() {
 #[test]
 fn documents_are_bounded_and_name_the_record_that_is_wrong() {
     let parse = |text: &str| parse_document(&Bytes::copy_from_slice(text.as_bytes()), DEFAULTS);
-    assert_eq!(
-        parse(r#"{"records":[{"value":1},{"value":2}]}"#)
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(parse(r#"{"records":[{"value":1},{"value":2}]}"#).unwrap().len(), 2);
     let error = parse("{\"records\":[\n{\"value\":1},\n{\"value\":1,\"x\":2}]}").unwrap_err();
     assert!(
         error.contains("unknown field `x`") && error.contains("line 3"),
@@ -107,10 +96,7 @@ fn documents_are_bounded_and_name_the_record_that_is_wrong() {
             .unwrap_err()
             .starts_with("record 1:")
     );
-    let many = format!(
-        "{{\"records\":[{}]}}",
-        vec!["{\"value\":1}"; MAX_RECORDS + 1].join(",")
-    );
+    let many = format!("{{\"records\":[{}]}}", vec!["{\"value\":1}"; MAX_RECORDS + 1].join(","));
     assert!(parse(&many).unwrap_err().contains("application/x-ndjson"));
     assert!(parse(r#"{"records":[]} {}"#).is_err());
     assert!(parse(r#"{"record":[]}"#).is_err());

@@ -1,0 +1,253 @@
+//! `GET /topics/{topic}/records`: a piece of one partition, as JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use riverlog_storage::batch::BatchHeader;
+use riverlog_storage::record::{StoredRecord, decode_batch};
+use riverlog_storage::{Fetched, LogEnds, LogId};
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::Problem;
+use super::publish::record::shorten;
+use super::{Http, json};
+use crate::broker::{Broker, BrokerError};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 10_000;
+/// An answer ends behind the record that takes its keys and values beyond this.
+const MAX_RECORD_BYTES: usize = 4 << 20;
+/// What is read from the log for one answer.
+const READ_BYTES: usize = 1 << 20;
+const MAX_WAIT_MS: u64 = 30_000;
+
+/// What the query may say.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadQuery {
+    #[serde(default)]
+    partition: u32,
+    offset: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// The handler.
+///
+/// # Errors
+/// A problem document; an offset out of range comes with the range.
+pub async fn read(
+    State(http): State<Arc<Http>>,
+    topic: Result<Path<String>, PathRejection>,
+    query: Result<Query<ReadQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Path(topic) = topic.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let Query(query) = query.map_err(|error| Problem::bad_request(shorten(&error.body_text())))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request(format!(
+            "`limit` is {limit}, but must be 1 to {MAX_LIMIT}"
+        )));
+    }
+    if query.wait_ms > MAX_WAIT_MS {
+        return Err(Problem::bad_request(format!(
+            "`wait_ms` is {}, but must be 0 to {MAX_WAIT_MS}",
+            query.wait_ms
+        )));
+    }
+    let partition = i32::try_from(query.partition).unwrap_or(i32::MAX);
+    let log = http.broker.log_of(&topic, partition)?;
+    let ends = http
+        .broker
+        .storage()
+        .ends(log)
+        .ok_or(BrokerError::UnknownTopic(topic.clone()))?;
+    let from = start(query.offset.as_deref(), &ends)?;
+    let deadline = Instant::now() + Duration::from_millis(query.wait_ms);
+    let page = loop {
+        let watch = http.broker.watch(&[log]);
+        let page = page(&http, log, from, limit).await?;
+        if !page.records.is_empty() || timeout_or_end(&http, deadline, watch.changed()).await {
+            break page;
+        }
+    };
+    http.metrics.http.records_out.inc_by(page.records.len() as u64);
+    http.metrics.http.bytes_out.inc_by(page.bytes as u64);
+    let answer = Answer {
+        topic: &topic,
+        partition: query.partition,
+        log_start: page.ends.start,
+        high_watermark: page.ends.high_watermark,
+        next_offset: page.next_offset,
+        records: Records(&page.records),
+    };
+    Ok(json(&answer))
+}
+
+/// Waits for a publication; true when there is no more time for one.
+async fn timeout_or_end(http: &Http, deadline: Instant, changed: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        outcome = timeout_at(deadline, changed) => outcome.is_err(),
+        () = http.shutdown.requested() => true,
+    }
+}
+
+fn start(offset: Option<&str>, ends: &LogEnds) -> Result<i64, Problem> {
+    match offset {
+        None | Some("earliest") => Ok(ends.start),
+        Some("latest") => Ok(ends.high_watermark),
+        Some(text) => text.parse().ok().filter(|offset| *offset >= 0).ok_or_else(|| {
+            let text = shorten(text);
+            Problem::bad_request(format!(
+                "`offset` is {text:?}, but must be a number from 0, `earliest` or `latest`"
+            ))
+        }),
+    }
+}
+
+/// What one read found.
+struct Page {
+    ends: LogEnds,
+    records: Vec<StoredRecord>,
+    bytes: usize,
+    next_offset: i64,
+}
+
+async fn page(http: &Http, log: LogId, from: i64, limit: usize) -> Result<Page, Problem> {
+    let Ok(_place) = http.reads.acquire().await else {
+        return Err(Problem::busy("the server is ending"));
+    };
+    let broker = Arc::clone(&http.broker);
+    // Reading may touch the disk, and decompressing takes its time.
+    let reading = tokio::task::spawn_blocking(move || {
+        let fetched = broker
+            .storage()
+            .read(log, from, READ_BYTES)
+            .map_err(BrokerError::Read)?;
+        decode(&broker, fetched, from, limit)
+    });
+    match reading.await {
+        Ok(page) => page.map_err(Problem::from),
+        Err(error) => Err(Problem::internal(format!("the read ended early: {error}"))),
+    }
+}
+
+fn decode(broker: &Broker, fetched: Fetched, from: i64, limit: usize) -> Result<Page, BrokerError> {
+    let mut page = Page {
+        ends: fetched.ends,
+        records: Vec::new(),
+        bytes: 0,
+        next_offset: from,
+    };
+    let mut rest: Bytes = fetched.data;
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(&rest)?;
+        let batch = rest.split_to(header.size_bytes().min(rest.len()));
+        if header.is_control() {
+            page.next_offset = page.next_offset.max(header.last_offset() + 1);
+            continue;
+        }
+        for record in decode_batch(&batch, broker.options().max_decompressed_bytes)? {
+            if record.offset < page.next_offset {
+                continue;
+            }
+            page.next_offset = record.offset + 1;
+            page.bytes += [&record.key, &record.value]
+                .into_iter()
+                .flatten()
+                .map(Bytes::len)
+                .sum::<usize>();
+            page.records.push(record);
+            if page.records.len() == limit || page.bytes > MAX_RECORD_BYTES {
+                return Ok(page);
+            }
+        }
+        page.next_offset = page.next_offset.max(header.last_offset() + 1);
+    }
+    Ok(page)
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    topic: &'a str,
+    partition: u32,
+    log_start: i64,
+    high_watermark: i64,
+    next_offset: i64,
+    records: Records<'a>,
+}
+
+struct Records<'a>(&'a [StoredRecord]);
+
+impl Serialize for Records<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for record in self.0 {
+            let (key, key_base64) = text_or_base64(record.key.as_ref());
+            let (value, value_base64) = text_or_base64(record.value.as_ref());
+            seq.serialize_element(&JsonRecord {
+                offset: record.offset,
+                timestamp: record.timestamp_ms,
+                key,
+                key_base64,
+                value,
+                value_base64,
+                headers: record.headers.iter().map(header).collect(),
+            })?;
+        }
+        seq.end()
+    }
+}
+
+/// The same names as in a published record: `key` or `key_base64`, never both.
+#[derive(Serialize)]
+struct JsonRecord<'a> {
+    offset: i64,
+    timestamp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<JsonHeader<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonHeader<'a> {
+    name: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+}
+
+fn header((name, value): &(Bytes, Option<Bytes>)) -> JsonHeader<'_> {
+    let (value, value_base64) = text_or_base64(value.as_ref());
+    JsonHeader {
+        name: String::from_utf8_lossy(name),
+        value,
+        value_base64,
+    }
+}
+
+/// Bytes that are text as text, nothing as null, and everything else under the other name as base 64.
+fn text_or_base64(bytes: Option<&Bytes>) -> (Option<Option<&str>>, Option<String>) {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => (Some(None), None),
+        Some((_, Ok(text))) => (Some(Some(text)), None),
+        Some((bytes, Err(_))) => (None, Some(STANDARD.encode(bytes))),
+    }
+}
