@@ -23,11 +23,11 @@ pub struct Metrics {
 pub struct Traffic {
     /// Records written and synced.
     pub records_in: Counter,
-    /// Their bytes, as batches.
+    /// Their bytes: batches for Kafka, request bodies for HTTP.
     pub bytes_in: Counter,
     /// Records given to readers. Not counted for Kafka, where whole batches pass through unopened.
     pub records_out: Counter,
-    /// Bytes of batches given to readers.
+    /// Bytes given to readers: batches for Kafka, keys and values for HTTP.
     pub bytes_out: Counter,
     /// Connections open now.
     pub connections: Gauge,
@@ -112,14 +112,14 @@ impl Metrics {
         registry.register("records_in", "Records written and synced", families.records_in);
         registry.register_with_unit(
             "in",
-            "Bytes of batches written and synced",
+            "Bytes written and synced: batches for Kafka, request bodies for HTTP",
             Unit::Bytes,
             families.bytes_in,
         );
         registry.register("records_out", "Records given to HTTP readers", families.records_out);
         registry.register_with_unit(
             "out",
-            "Bytes of batches given to readers",
+            "Bytes given to readers: batches for Kafka, keys and values for HTTP",
             Unit::Bytes,
             families.bytes_out,
         );

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverlog_storage::{CloseError, OpenError, Options, Storage};
+use riverlog_storage::{OpenError, Options, Storage};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinSet;
 
@@ -58,9 +58,11 @@ pub enum ServerError {
     /// The broker cannot start on what the data directory holds.
     #[error("the broker does not start: {0}")]
     Broker(#[from] BrokerError),
-    /// The storage could not end cleanly; the next start recovers.
-    #[error("the storage did not close cleanly, which the next start will mend: {0}")]
-    Close(#[from] CloseError),
+    /// A write failed while the server ran; the next start recovers.
+    #[error(
+        "a write to the disk had failed ({0}); what was acknowledged before is safe and the next start recovers it"
+    )]
+    Poisoned(String),
     /// A thread of ours ended early.
     #[error("{0}")]
     Internal(String),
@@ -168,7 +170,11 @@ impl Server {
         self.tasks.shutdown().await;
         let storage = self.broker.storage().clone();
         drop(self.broker);
-        blocking(move || storage.close()).await??;
+        let closed = storage.clone();
+        blocking(move || closed.close()).await?;
+        if let Some(reason) = storage.health().poisoned {
+            return Err(ServerError::Poisoned(reason));
+        }
         if in_time {
             Ok(())
         } else {

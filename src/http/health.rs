@@ -44,5 +44,10 @@ fn reasons(http: &Http) -> Vec<String> {
             "a write to the disk failed ({reason}); nothing is accepted until a restart, which recovers"
         ));
     }
+    let catalog = http.broker.catalog();
+    reasons.extend(health.fences.iter().map(|fence| match catalog.log(fence.log) {
+        Some((topic, partition)) => format!("partition {partition} of {} is fenced: {}", topic.name, fence.reason()),
+        None => format!("log {} is fenced: {}", fence.log, fence.reason()),
+    }));
     reasons
 }

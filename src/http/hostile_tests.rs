@@ -29,7 +29,11 @@ async fn open(limits: HttpLimits) -> Open {
 
 fn quick() -> HttpLimits {
     let soon = Duration::from_millis(50);
-    HttpLimits { body_idle_timeout: soon, header_timeout: soon, ..HttpLimits::default() }
+    HttpLimits {
+        body_idle_timeout: soon,
+        header_timeout: soon,
+        ..HttpLimits::default()
+    }
 }
 
 impl Open {
@@ -75,9 +79,13 @@ async fn heads_are_bounded_in_size_and_number() {
     let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(1000));
     let answer = open.last_words(many.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let answer = open.last_words(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20)).as_bytes()).await;
+    let answer = open
+        .last_words(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20)).as_bytes())
+        .await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-    let answer = open.last_words(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS\r\n\r\n").await;
+    let answer = open
+        .last_words(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS\r\n\r\n")
+        .await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     open.end().await;
 }
@@ -101,10 +109,16 @@ async fn a_head_that_dribbles_is_given_up() {
 
 #[tokio::test]
 async fn a_body_without_end_is_cut_at_the_limit() {
-    let open = open(HttpLimits { max_body_bytes: 1 << 20, ..HttpLimits::default() }).await;
+    let open = open(HttpLimits {
+        max_body_bytes: 1 << 20,
+        ..HttpLimits::default()
+    })
+    .await;
     for kind in ["text/plain", "application/json", "application/x-ndjson"] {
         let mut stream = open.connect().await;
-        let head = format!("POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let head = format!(
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         let (mut reader, mut writer) = stream.into_split();
         let endless = async move {
@@ -115,7 +129,10 @@ async fn a_body_without_end_is_cut_at_the_limit() {
         let mut answer = vec![0; 12];
         reader.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, b"HTTP/1.1 413", "{kind}");
-        tokio::time::timeout(Duration::from_secs(10), sending).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), sending)
+            .await
+            .unwrap()
+            .unwrap();
     }
     // A length that is announced is refused before a byte of the body is taken.
     let answer = open.last_words(b"POST /topics/t/records HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 99999999999\r\n\r\n").await;
@@ -127,11 +144,26 @@ async fn a_body_without_end_is_cut_at_the_limit() {
 async fn a_request_cannot_hide_another() {
     let open = open(quick()).await;
     for (name, request) in [
-        ("two lengths", "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 40\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n"),
-        ("a length that is no number", "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: +4\r\n\r\nabcd"),
-        ("an encoding that hides", "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
-        ("a chunk size that lies", "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc"),
-        ("a space before the colon", "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length : 4\r\n\r\nabcd"),
+        (
+            "two lengths",
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 40\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n",
+        ),
+        (
+            "a length that is no number",
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: +4\r\n\r\nabcd",
+        ),
+        (
+            "an encoding that hides",
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "a chunk size that lies",
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+        ),
+        (
+            "a space before the colon",
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length : 4\r\n\r\nabcd",
+        ),
     ] {
         let answer = open.last_words(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
@@ -139,15 +171,24 @@ async fn a_request_cannot_hide_another() {
     }
     // Where a length and chunks disagree the chunks count, and nothing that follows is believed.
     let both = "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-    let answer = open.last_words(format!("{both}GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
-    assert!(answer.contains("connection: close") && !answer.contains("ok\n"), "{answer}");
+    let answer = open
+        .last_words(format!("{both}GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+        .await;
+    assert!(
+        answer.contains("connection: close") && !answer.contains("ok\n"),
+        "{answer}"
+    );
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
     open.end().await;
 }
 
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_for_a_place() {
-    let open = open(HttpLimits { max_connections: 1, ..HttpLimits::default() }).await;
+    let open = open(HttpLimits {
+        max_connections: 1,
+        ..HttpLimits::default()
+    })
+    .await;
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut first = open.connect().await;
     first.write_all(request).await.unwrap();
@@ -165,9 +206,16 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
-    let open = open(HttpLimits { body_idle_timeout: Duration::from_millis(50), ..HttpLimits::default() }).await;
+    let open = open(HttpLimits {
+        body_idle_timeout: Duration::from_millis(50),
+        ..HttpLimits::default()
+    })
+    .await;
     let record = format!("{{\"value\":\"{}\"}}\n", "x".repeat(900 << 10)).repeat(4);
-    let head = format!("POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", record.len());
+    let head = format!(
+        "POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        record.len()
+    );
     let answer = open.last_words(format!("{head}{record}").as_bytes()).await;
     assert!(answer.contains("\"accepted\":4"), "{answer}");
     let mut stream = open.connect().await;
@@ -184,9 +232,14 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 async fn a_drain_finishes_what_is_under_way() {
     let open = open(HttpLimits::default()).await;
     let mut stream = open.connect().await;
-    stream.write_all(b"POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
+    stream
+        .write_all(b"POST /topics/t/records HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab")
+        .await
+        .unwrap();
     let mut idle = open.connect().await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut idle, "ok\n").await;
     while open.site.http.metrics.http.connections.get() < 2 {
         tokio::task::yield_now().await;
@@ -195,6 +248,9 @@ async fn a_drain_finishes_what_is_under_way() {
     assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed");
     stream.write_all(b"cd").await.unwrap();
     let answer = read_all(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"offset\":0"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"offset\":0"),
+        "{answer}"
+    );
     open.end().await;
 }

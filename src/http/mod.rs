@@ -11,6 +11,7 @@ pub mod health;
 mod memory;
 pub mod metrics;
 pub mod problem;
+mod process;
 pub mod publish;
 pub mod read;
 mod stall;
@@ -180,6 +181,6 @@ fn json(value: &impl serde::Serialize) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod tests;

@@ -85,8 +85,8 @@ pub async fn read(
     let answer = Answer {
         topic: &topic,
         partition: query.partition,
-        log_start: page.ends.start,
-        high_watermark: page.ends.high_watermark,
+        log_start: page.log_start,
+        high_watermark: page.high_watermark,
         next_offset: page.next_offset,
         records: Records(&page.records),
     };
@@ -116,7 +116,8 @@ fn start(offset: Option<&str>, ends: &LogEnds) -> Result<i64, Problem> {
 
 /// What one read found.
 struct Page {
-    ends: LogEnds,
+    log_start: i64,
+    high_watermark: i64,
     records: Vec<StoredRecord>,
     bytes: usize,
     next_offset: i64,
@@ -143,7 +144,8 @@ async fn page(http: &Http, log: LogId, from: i64, limit: usize) -> Result<Page, 
 
 fn decode(broker: &Broker, fetched: Fetched, from: i64, limit: usize) -> Result<Page, BrokerError> {
     let mut page = Page {
-        ends: fetched.ends,
+        log_start: fetched.log_start,
+        high_watermark: fetched.high_watermark,
         records: Vec::new(),
         bytes: 0,
         next_offset: from,
