@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverlog_storage::{OpenError, Options, Storage};
+use riverlog_storage::{OpenError, Storage};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinSet;
 
@@ -119,7 +119,7 @@ impl Server {
         );
         tasks.spawn(http::serve(http_socket, http));
         Ok(Self {
-            data_dir: absolute(config.data_dir),
+            data_dir: absolute(config.storage.data_dir),
             listeners,
             http_addr,
             broker,
@@ -185,7 +185,7 @@ impl Server {
 
 /// Recovery reads and writes files: not on a thread that connections wait for.
 async fn open_storage(config: &Config) -> Result<Storage, ServerError> {
-    let options = Options::new(&config.data_dir);
+    let options = config.storage.clone();
     Ok(blocking(move || Storage::open(options)).await??)
 }
 

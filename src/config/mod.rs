@@ -1,13 +1,16 @@
 //! What a server is told to do: defaults, under the config file, under `RIVERLOG_…` variables, under flags.
 
 mod address;
+mod resolve;
 mod settings;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{HostPort, HostPortError};
+use riverlog_storage::Options;
 pub use settings::{ListenerSetting, Settings};
 
 use crate::broker::BrokerOptions;
@@ -16,8 +19,8 @@ use crate::telemetry::LogFormat;
 /// Everything a [`Server`](crate::server::Server) needs to start, checked as far as it can be without a socket.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the data is.
-    pub data_dir: PathBuf,
+    /// Where the data is, and how the journal is kept.
+    pub storage: Options,
     /// Where Kafka clients connect. Never empty; the first one is the one printed as `kafka`.
     pub listeners: Vec<ListenerConfig>,
     /// The broker's own options.
@@ -107,36 +110,41 @@ pub enum ConfigError {
         addr: HostPort,
     },
     /// A number outside its range.
-    #[error("`{name}` is {value}, but must be {range}")]
+    #[error("`{name}` is {value}, but must be {} to {}", range.start(), range.end())]
     OutOfRange {
         /// The setting as the config file names it.
         name: &'static str,
         /// What was given.
         value: u64,
         /// What would be accepted.
-        range: &'static str,
+        range: RangeInclusive<u64>,
     },
 }
 
 impl Config {
-    /// The defaults, on free ports of the loopback interface: what tests and embedded servers start from.
+    /// The defaults, on a data directory.
     #[must_use]
-    pub fn ephemeral(data_dir: impl Into<PathBuf>) -> Self {
-        let any_port = HostPort::new("127.0.0.1", 0);
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let local = |port| HostPort::new("127.0.0.1", port);
         Self {
-            data_dir: data_dir.into(),
-            listeners: vec![ListenerConfig {
-                addr: any_port.clone(),
-                advertised: any_port.clone(),
-            }],
+            storage: Options::new(data_dir),
+            listeners: vec![ListenerConfig { addr: local(9092), advertised: local(0) }],
             broker: BrokerOptions::default(),
-            http_addr: any_port,
+            http_addr: local(8080),
             http: HttpLimits::default(),
             allow_insecure_public_listen: false,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
             drain_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// The defaults, on free ports of the loopback interface: what tests and embedded servers start from.
+    #[must_use]
+    pub fn ephemeral(data_dir: impl Into<PathBuf>) -> Self {
+        let any_port = HostPort::new("127.0.0.1", 0);
+        let listener = ListenerConfig { addr: any_port.clone(), advertised: any_port.clone() };
+        Self { listeners: vec![listener], http_addr: any_port, ..Self::new(data_dir) }
     }
 
     /// Refuses an address that other machines can reach, unless the operator has accepted what that means.

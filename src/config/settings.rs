@@ -3,10 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use super::{Config, ConfigError, HostPort, HttpLimits, ListenerConfig};
-use crate::broker::BrokerOptions;
+use super::{ConfigError, HostPort};
 use crate::telemetry::LogFormat;
 
 /// What can be said by flag (`--http-addr`), by environment (`RIVERLOG_HTTP_ADDR`) and in the file (`http_addr`).
@@ -44,6 +42,55 @@ pub struct Settings {
     /// can read, write and delete everything
     #[arg(long, value_name = "BOOL", env = "RIVERLOG_ALLOW_INSECURE_PUBLIC_LISTEN", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub allow_insecure_public_listen: Option<bool>,
+
+    /// The broker id that Kafka clients see, 0 to 2147483647 [default: 1]
+    #[arg(long, value_name = "N", env = "RIVERLOG_NODE_ID")]
+    pub node_id: Option<u64>,
+
+    /// Create a topic when it is first written to [default: true]
+    #[arg(long, value_name = "BOOL", env = "RIVERLOG_AUTO_CREATE_TOPICS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub auto_create_topics: Option<bool>,
+
+    /// Partitions of a topic whose creator does not say, 1 to 10000 [default: 1]
+    #[arg(long, value_name = "N", env = "RIVERLOG_DEFAULT_PARTITIONS")]
+    pub default_partitions: Option<u64>,
+
+    /// Accept replication factors above 1, although there is one broker and one copy [default: false]
+    #[arg(long, value_name = "BOOL", env = "RIVERLOG_LENIENT_REPLICATION_FACTOR", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub lenient_replication_factor: Option<bool>,
+
+    /// Default of the topic config max.message.bytes, in bytes, 1024 to 104857600 [default: 1048588]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_MESSAGE_BYTES")]
+    pub max_message_bytes: Option<u64>,
+
+    /// A batch that decompresses to more is refused, in bytes, 1048576 to 2147483647 [default: 134217728]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_DECOMPRESSED_BYTES")]
+    pub max_decompressed_bytes: Option<u64>,
+
+    /// Partitions of __consumer_offsets, fixed when it is first created, 1 to 1000 [default: 50]
+    #[arg(long, value_name = "N", env = "RIVERLOG_OFFSETS_TOPIC_PARTITIONS")]
+    pub offsets_topic_partitions: Option<u64>,
+
+    /// Partitions of all topics together, 1 to 1000000 [default: 100000]
+    #[arg(long, value_name = "N", env = "RIVERLOG_MAX_PARTITIONS")]
+    pub max_partitions: Option<u64>,
+
+    /// Most that one Fetch answer holds, in bytes, 1024 to 1073741824 [default: 57671680]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_FETCH_BYTES")]
+    pub max_fetch_bytes: Option<u64>,
+
+    /// Size of a journal file, and so of the largest atomic write, in bytes, 1048576 to 1073741824
+    /// [default: 134217728]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_JOURNAL_FILE_BYTES")]
+    pub journal_file_bytes: Option<u64>,
+
+    /// Take a checkpoint after this much journal, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_CHECKPOINT_BYTES")]
+    pub checkpoint_bytes: Option<u64>,
+
+    /// How often retention looks for segments to delete, in milliseconds [default: 30000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_RETENTION_INTERVAL_MS")]
+    pub retention_interval_ms: Option<u64>,
 
     /// HTTP connections served at a time, 1 to 100000 [default: 1024]
     #[arg(long, value_name = "N", env = "RIVERLOG_HTTP_MAX_CONNECTIONS")]
@@ -138,6 +185,18 @@ impl Settings {
             },
             http_addr: self.http_addr.or(below.http_addr),
             allow_insecure_public_listen: self.allow_insecure_public_listen.or(below.allow_insecure_public_listen),
+            node_id: self.node_id.or(below.node_id),
+            auto_create_topics: self.auto_create_topics.or(below.auto_create_topics),
+            default_partitions: self.default_partitions.or(below.default_partitions),
+            lenient_replication_factor: self.lenient_replication_factor.or(below.lenient_replication_factor),
+            max_message_bytes: self.max_message_bytes.or(below.max_message_bytes),
+            max_decompressed_bytes: self.max_decompressed_bytes.or(below.max_decompressed_bytes),
+            offsets_topic_partitions: self.offsets_topic_partitions.or(below.offsets_topic_partitions),
+            max_partitions: self.max_partitions.or(below.max_partitions),
+            max_fetch_bytes: self.max_fetch_bytes.or(below.max_fetch_bytes),
+            journal_file_bytes: self.journal_file_bytes.or(below.journal_file_bytes),
+            checkpoint_bytes: self.checkpoint_bytes.or(below.checkpoint_bytes),
+            retention_interval_ms: self.retention_interval_ms.or(below.retention_interval_ms),
             http_max_connections: self.http_max_connections.or(below.http_max_connections),
             http_max_body_bytes: self.http_max_body_bytes.or(below.http_max_body_bytes),
             http_memory_bytes: self.http_memory_bytes.or(below.http_memory_bytes),
@@ -147,100 +206,6 @@ impl Settings {
             log_format: self.log_format.or(below.log_format),
             log: self.log.or(below.log),
         }
-    }
-
-    /// Fills in the defaults and checks what can be checked without opening anything.
-    ///
-    /// # Errors
-    /// When a value is out of range or the settings contradict each other.
-    pub fn resolve(self) -> Result<Config, ConfigError> {
-        let first = ListenerSetting {
-            addr: self.kafka_addr.unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
-            advertised_addr: self.advertised_addr,
-        };
-        let listeners = std::iter::once(first)
-            .chain(self.listener)
-            .map(listener)
-            .collect::<Result<_, _>>()?;
-        let limits = HttpLimits::default();
-        Ok(Config {
-            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("./riverlog-data")),
-            listeners,
-            broker: BrokerOptions::default(),
-            http_addr: self.http_addr.unwrap_or_else(|| HostPort::new("127.0.0.1", 8080)),
-            http: HttpLimits {
-                max_connections: count(
-                    "http_max_connections",
-                    self.http_max_connections,
-                    limits.max_connections,
-                    (1, 100_000, "1 to 100000"),
-                )?,
-                max_body_bytes: count(
-                    "http_max_body_bytes",
-                    self.http_max_body_bytes,
-                    limits.max_body_bytes,
-                    (1024, 1 << 30, "1024 to 1073741824 bytes"),
-                )?,
-                memory_bytes: count(
-                    "http_memory_bytes",
-                    self.http_memory_bytes,
-                    limits.memory_bytes,
-                    (1 << 20, 1 << 40, "1048576 to 1099511627776 bytes"),
-                )?,
-                body_idle_timeout: millis(
-                    "http_body_idle_timeout_ms",
-                    self.http_body_idle_timeout_ms,
-                    limits.body_idle_timeout,
-                )?,
-                header_timeout: millis(
-                    "http_header_timeout_ms",
-                    self.http_header_timeout_ms,
-                    limits.header_timeout,
-                )?,
-            },
-            allow_insecure_public_listen: self.allow_insecure_public_listen.unwrap_or(false),
-            log_format: self.log_format.unwrap_or_default(),
-            log: self.log.unwrap_or_else(|| "info".to_owned()),
-            drain_timeout: millis("drain_timeout_ms", self.drain_timeout_ms, Duration::from_secs(10))?,
-        })
-    }
-}
-
-fn listener(setting: ListenerSetting) -> Result<ListenerConfig, ConfigError> {
-    let ListenerSetting { addr, advertised_addr } = setting;
-    let advertised = advertised_addr.unwrap_or_else(|| HostPort::new(addr.host.clone(), 0));
-    if advertised.is_wildcard() {
-        return Err(ConfigError::WildcardAdvertised(addr));
-    }
-    Ok(ListenerConfig { addr, advertised })
-}
-
-fn count(
-    name: &'static str,
-    given: Option<u64>,
-    default: usize,
-    (least, most, range): (u64, u64, &'static str),
-) -> Result<usize, ConfigError> {
-    let Some(value) = given else {
-        return Ok(default);
-    };
-    let refused = ConfigError::OutOfRange { name, value, range };
-    if !(least..=most).contains(&value) {
-        return Err(refused);
-    }
-    usize::try_from(value).map_err(|_| refused)
-}
-
-fn millis(name: &'static str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
-    const DAY_MS: u64 = 86_400_000;
-    match given {
-        None => Ok(default),
-        Some(value) if (1..=DAY_MS).contains(&value) => Ok(Duration::from_millis(value)),
-        Some(value) => Err(ConfigError::OutOfRange {
-            name,
-            value,
-            range: "1 to 86400000 milliseconds (a day)",
-        }),
     }
 }
 

@@ -56,7 +56,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let config = flags(&["--http-addr", "127.0.0.1:3"]).over(below).resolve().unwrap();
     assert_eq!(config.http_addr.port, 3);
     assert_eq!(config.listeners[0].addr.port, 2);
-    assert_eq!(config.data_dir.to_str(), Some("./riverlog-data"));
+    assert_eq!(config.storage.data_dir.to_str(), Some("./riverlog-data"));
 }
 
 #[test]
@@ -106,5 +106,25 @@ fn numbers_outside_their_range_are_refused_by_name() {
         .resolve()
         .unwrap_err()
         .to_string();
-    assert!(error.contains("`http_max_connections` is 0"), "{error}");
+    assert!(error.contains("`http_max_connections` is 0, but must be 1 to 100000"), "{error}");
+}
+
+#[test]
+fn every_setting_reaches_the_configuration() {
+    let config = flags(&[
+        "--lenient-replication-factor",
+        "--auto-create-topics=false",
+        "--node-id=7",
+        "--max-message-bytes=2048",
+        "--journal-file-bytes=1048576",
+        "--checkpoint-bytes=2097152",
+        "--http-memory-bytes=1048576",
+        "--drain-timeout-ms=5",
+    ])
+    .resolve()
+    .unwrap();
+    assert!(config.broker.lenient_replication_factor && !config.broker.auto_create_topics);
+    assert_eq!((config.broker.node_id, config.broker.max_message_bytes), (7, 2048));
+    assert_eq!((config.storage.journal_file_bytes, config.storage.checkpoint_bytes), (1 << 20, 2 << 20));
+    assert_eq!((config.http.memory_bytes, config.drain_timeout.as_millis()), (1 << 20, 5));
 }
