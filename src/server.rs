@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, ConfigError, HostPort};
 use crate::http::{self, Http};
+use crate::kafka::{self, Gate, Listener};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -100,8 +101,9 @@ impl Server {
         let metrics = Metrics::default();
         let shutdown = Shutdown::new();
         let mut tasks = JoinSet::new();
+        let gate = Gate::new(config.kafka.clone(), metrics.clone());
         let mut listeners = Vec::new();
-        for ((_socket, addr), listener) in sockets {
+        for (number, ((socket, addr), listener)) in sockets.into_iter().enumerate() {
             let mut advertised = listener.advertised.clone();
             if advertised.port == 0 {
                 advertised.port = addr.port();
@@ -110,6 +112,13 @@ impl Server {
                 addr,
                 advertised: advertised.to_string(),
             });
+            let listener = Listener {
+                name: format!("kafka-{number}"),
+                advertised_host: advertised.host,
+                advertised_port: advertised.port,
+            };
+            let (broker, gate) = (Arc::clone(&broker), Arc::clone(&gate));
+            tasks.spawn(kafka::listener::serve(socket, listener, broker, gate, shutdown.token()));
         }
         let http = Http::new(
             Arc::clone(&broker),

@@ -14,6 +14,7 @@ use riverlog_storage::Options;
 pub use settings::{ListenerSetting, Settings};
 
 use crate::broker::BrokerOptions;
+use crate::kafka;
 use crate::telemetry::LogFormat;
 
 /// Everything a [`Server`](crate::server::Server) needs to start, checked as far as it can be without a socket.
@@ -25,6 +26,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// The broker's own options.
     pub broker: BrokerOptions,
+    /// Limits of the Kafka side, over all listeners.
+    pub kafka: kafka::Limits,
     /// Where HTTP is served.
     pub http_addr: HostPort,
     /// Limits of the HTTP side.
@@ -128,8 +131,12 @@ impl Config {
         let local = |port| HostPort::new("127.0.0.1", port);
         Self {
             storage: Options::new(data_dir),
-            listeners: vec![ListenerConfig { addr: local(9092), advertised: local(0) }],
+            listeners: vec![ListenerConfig {
+                addr: local(9092),
+                advertised: local(0),
+            }],
             broker: BrokerOptions::default(),
+            kafka: kafka::Limits::default(),
             http_addr: local(8080),
             http: HttpLimits::default(),
             allow_insecure_public_listen: false,
@@ -143,8 +150,15 @@ impl Config {
     #[must_use]
     pub fn ephemeral(data_dir: impl Into<PathBuf>) -> Self {
         let any_port = HostPort::new("127.0.0.1", 0);
-        let listener = ListenerConfig { addr: any_port.clone(), advertised: any_port.clone() };
-        Self { listeners: vec![listener], http_addr: any_port, ..Self::new(data_dir) }
+        let listener = ListenerConfig {
+            addr: any_port.clone(),
+            advertised: any_port.clone(),
+        };
+        Self {
+            listeners: vec![listener],
+            http_addr: any_port,
+            ..Self::new(data_dir)
+        }
     }
 
     /// Refuses an address that other machines can reach, unless the operator has accepted what that means.

@@ -20,6 +20,7 @@ impl Settings {
         config.listeners = self.listeners()?;
         config.http_addr = self.http_addr.clone().unwrap_or(config.http_addr);
         self.resolve_broker(&mut config)?;
+        self.resolve_kafka(&mut config)?;
         self.resolve_storage(&mut config)?;
         self.resolve_http(&mut config)?;
         millis(&mut config.drain_timeout, "drain_timeout_ms", self.drain_timeout_ms)?;
@@ -31,43 +32,151 @@ impl Settings {
 
     fn listeners(&self) -> Result<Vec<ListenerConfig>, ConfigError> {
         let first = ListenerSetting {
-            addr: self.kafka_addr.clone().unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
+            addr: self
+                .kafka_addr
+                .clone()
+                .unwrap_or_else(|| HostPort::new("127.0.0.1", 9092)),
             advertised_addr: self.advertised_addr.clone(),
         };
-        std::iter::once(first).chain(self.listener.iter().cloned()).map(listener).collect()
+        std::iter::once(first)
+            .chain(self.listener.iter().cloned())
+            .map(listener)
+            .collect()
     }
 
     fn resolve_broker(&self, config: &mut Config) -> Result<(), ConfigError> {
         let broker = &mut config.broker;
         number(&mut broker.node_id, "node_id", self.node_id, 0..=i32::MAX as u64)?;
         broker.auto_create_topics = self.auto_create_topics.unwrap_or(broker.auto_create_topics);
-        broker.lenient_replication_factor =
-            self.lenient_replication_factor.unwrap_or(broker.lenient_replication_factor);
-        number(&mut broker.default_partitions, "default_partitions", self.default_partitions, 1..=10_000)?;
-        number(&mut broker.max_message_bytes, "max_message_bytes", self.max_message_bytes, 1024..=100 * MIB)?;
+        broker.lenient_replication_factor = self
+            .lenient_replication_factor
+            .unwrap_or(broker.lenient_replication_factor);
+        number(
+            &mut broker.default_partitions,
+            "default_partitions",
+            self.default_partitions,
+            1..=10_000,
+        )?;
+        number(
+            &mut broker.max_message_bytes,
+            "max_message_bytes",
+            self.max_message_bytes,
+            1024..=100 * MIB,
+        )?;
         let decompressed = self.max_decompressed_bytes;
-        number(&mut broker.max_decompressed_bytes, "max_decompressed_bytes", decompressed, MIB..=i32::MAX as u64)?;
+        number(
+            &mut broker.max_decompressed_bytes,
+            "max_decompressed_bytes",
+            decompressed,
+            MIB..=i32::MAX as u64,
+        )?;
         let offsets = self.offsets_topic_partitions;
-        number(&mut broker.offsets_topic_partitions, "offsets_topic_partitions", offsets, 1..=1000)?;
-        number(&mut broker.max_partitions, "max_partitions", self.max_partitions, 1..=1_000_000)?;
-        number(&mut broker.max_fetch_bytes, "max_fetch_bytes", self.max_fetch_bytes, 1024..=GIB)
+        number(
+            &mut broker.offsets_topic_partitions,
+            "offsets_topic_partitions",
+            offsets,
+            1..=1000,
+        )?;
+        number(
+            &mut broker.max_partitions,
+            "max_partitions",
+            self.max_partitions,
+            1..=1_000_000,
+        )?;
+        number(
+            &mut broker.max_fetch_bytes,
+            "max_fetch_bytes",
+            self.max_fetch_bytes,
+            1024..=GIB,
+        )
+    }
+
+    fn resolve_kafka(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let kafka = &mut config.kafka;
+        number(
+            &mut kafka.max_connections,
+            "kafka_max_connections",
+            self.kafka_max_connections,
+            1..=1_000_000,
+        )?;
+        number(
+            &mut kafka.max_frame_bytes,
+            "kafka_max_request_bytes",
+            self.kafka_max_request_bytes,
+            1024..=GIB,
+        )?;
+        number(
+            &mut kafka.request_bytes,
+            "kafka_request_memory_bytes",
+            self.kafka_request_memory_bytes,
+            MIB..=TIB,
+        )?;
+        number(
+            &mut kafka.response_bytes,
+            "kafka_response_memory_bytes",
+            self.kafka_response_memory_bytes,
+            MIB..=TIB,
+        )?;
+        millis(
+            &mut kafka.idle_timeout,
+            "kafka_idle_timeout_ms",
+            self.kafka_idle_timeout_ms,
+        )
     }
 
     fn resolve_storage(&self, config: &mut Config) -> Result<(), ConfigError> {
         let storage = &mut config.storage;
-        number(&mut storage.journal_file_bytes, "journal_file_bytes", self.journal_file_bytes, MIB..=GIB)?;
-        number(&mut storage.checkpoint_bytes, "checkpoint_bytes", self.checkpoint_bytes, MIB..=TIB)?;
+        number(
+            &mut storage.journal_file_bytes,
+            "journal_file_bytes",
+            self.journal_file_bytes,
+            MIB..=GIB,
+        )?;
+        number(
+            &mut storage.checkpoint_bytes,
+            "checkpoint_bytes",
+            self.checkpoint_bytes,
+            MIB..=TIB,
+        )?;
         let interval = self.retention_interval_ms;
-        number(&mut storage.retention_interval_ms, "retention_interval_ms", interval, 1..=DAY_MS)
+        number(
+            &mut storage.retention_interval_ms,
+            "retention_interval_ms",
+            interval,
+            1..=DAY_MS,
+        )
     }
 
     fn resolve_http(&self, config: &mut Config) -> Result<(), ConfigError> {
         let http = &mut config.http;
-        number(&mut http.max_connections, "http_max_connections", self.http_max_connections, 1..=100_000)?;
-        number(&mut http.max_body_bytes, "http_max_body_bytes", self.http_max_body_bytes, 1024..=GIB)?;
-        number(&mut http.memory_bytes, "http_memory_bytes", self.http_memory_bytes, MIB..=TIB)?;
-        millis(&mut http.body_idle_timeout, "http_body_idle_timeout_ms", self.http_body_idle_timeout_ms)?;
-        millis(&mut http.header_timeout, "http_header_timeout_ms", self.http_header_timeout_ms)
+        number(
+            &mut http.max_connections,
+            "http_max_connections",
+            self.http_max_connections,
+            1..=100_000,
+        )?;
+        number(
+            &mut http.max_body_bytes,
+            "http_max_body_bytes",
+            self.http_max_body_bytes,
+            1024..=GIB,
+        )?;
+        number(
+            &mut http.memory_bytes,
+            "http_memory_bytes",
+            self.http_memory_bytes,
+            MIB..=TIB,
+        )?;
+        millis(
+            &mut http.body_idle_timeout,
+            "http_body_idle_timeout_ms",
+            self.http_body_idle_timeout_ms,
+        )?;
+        millis(
+            &mut http.header_timeout,
+            "http_header_timeout_ms",
+            self.http_header_timeout_ms,
+        )
     }
 }
 

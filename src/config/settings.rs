@@ -79,6 +79,26 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_FETCH_BYTES")]
     pub max_fetch_bytes: Option<u64>,
 
+    /// Kafka connections of all listeners together, 1 to 1000000 [default: 20000]
+    #[arg(long, value_name = "N", env = "RIVERLOG_KAFKA_MAX_CONNECTIONS")]
+    pub kafka_max_connections: Option<u64>,
+
+    /// Largest Kafka request, in bytes, 1024 to 1073741824 [default: 104857600]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_KAFKA_MAX_REQUEST_BYTES")]
+    pub kafka_max_request_bytes: Option<u64>,
+
+    /// What Kafka requests under way may hold in memory, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_KAFKA_REQUEST_MEMORY_BYTES")]
+    pub kafka_request_memory_bytes: Option<u64>,
+
+    /// What Kafka answers under way may hold in memory, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "RIVERLOG_KAFKA_RESPONSE_MEMORY_BYTES")]
+    pub kafka_response_memory_bytes: Option<u64>,
+
+    /// A Kafka connection that asks nothing for this long is closed, in milliseconds [default: 600000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_KAFKA_IDLE_TIMEOUT_MS")]
+    pub kafka_idle_timeout_ms: Option<u64>,
+
     /// Size of a journal file, and so of the largest atomic write, in bytes, 1048576 to 1073741824
     /// [default: 134217728]
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_JOURNAL_FILE_BYTES")]
@@ -194,6 +214,11 @@ impl Settings {
             offsets_topic_partitions: self.offsets_topic_partitions.or(below.offsets_topic_partitions),
             max_partitions: self.max_partitions.or(below.max_partitions),
             max_fetch_bytes: self.max_fetch_bytes.or(below.max_fetch_bytes),
+            kafka_max_connections: self.kafka_max_connections.or(below.kafka_max_connections),
+            kafka_max_request_bytes: self.kafka_max_request_bytes.or(below.kafka_max_request_bytes),
+            kafka_request_memory_bytes: self.kafka_request_memory_bytes.or(below.kafka_request_memory_bytes),
+            kafka_response_memory_bytes: self.kafka_response_memory_bytes.or(below.kafka_response_memory_bytes),
+            kafka_idle_timeout_ms: self.kafka_idle_timeout_ms.or(below.kafka_idle_timeout_ms),
             journal_file_bytes: self.journal_file_bytes.or(below.journal_file_bytes),
             checkpoint_bytes: self.checkpoint_bytes.or(below.checkpoint_bytes),
             retention_interval_ms: self.retention_interval_ms.or(below.retention_interval_ms),

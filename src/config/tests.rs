@@ -106,7 +106,10 @@ fn numbers_outside_their_range_are_refused_by_name() {
         .resolve()
         .unwrap_err()
         .to_string();
-    assert!(error.contains("`http_max_connections` is 0, but must be 1 to 100000"), "{error}");
+    assert!(
+        error.contains("`http_max_connections` is 0, but must be 1 to 100000"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -125,6 +128,12 @@ fn every_setting_reaches_the_configuration() {
     .unwrap();
     assert!(config.broker.lenient_replication_factor && !config.broker.auto_create_topics);
     assert_eq!((config.broker.node_id, config.broker.max_message_bytes), (7, 2048));
-    assert_eq!((config.storage.journal_file_bytes, config.storage.checkpoint_bytes), (1 << 20, 2 << 20));
-    assert_eq!((config.http.memory_bytes, config.drain_timeout.as_millis()), (1 << 20, 5));
+    assert_eq!(
+        (config.storage.journal_file_bytes, config.storage.checkpoint_bytes),
+        (1 << 20, 2 << 20)
+    );
+    assert_eq!(
+        (config.http.memory_bytes, config.drain_timeout.as_millis()),
+        (1 << 20, 5)
+    );
 }
