@@ -3,9 +3,11 @@
 //! - [`topics`]: names, creation, deletion, configs.
 //! - [`append`]: writing batches and records. - [`offsets`]: finding offsets by time.
 //! - [`watch`]: waiting for new data. - [`topic_config`]: the topic configs that exist.
+//! - [`coordinator`]: consumer groups and their offsets.
 //! - [`partitioner`]: Kafka's default partitioner. - [`error`]: what can go wrong.
 
 pub mod append;
+pub mod coordinator;
 pub mod error;
 pub mod offsets;
 pub mod partitioner;
@@ -20,6 +22,7 @@ use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteSet};
 use tokio::sync::oneshot;
 
 pub use append::PendingAppend;
+pub use coordinator::{GroupCoordinator, GroupOptions};
 pub use error::BrokerError;
 pub use watch::LogWatch;
 
@@ -47,6 +50,8 @@ pub struct BrokerOptions {
     pub max_partitions: usize,
     /// What one Fetch response may hold, whatever the client asks for.
     pub max_fetch_bytes: usize,
+    /// Consumer groups.
+    pub groups: GroupOptions,
 }
 
 impl Default for BrokerOptions {
@@ -61,6 +66,7 @@ impl Default for BrokerOptions {
             offsets_topic_partitions: 50,
             max_partitions: 100_000,
             max_fetch_bytes: 55 * 1024 * 1024,
+            groups: GroupOptions::default(),
         }
     }
 }
@@ -71,6 +77,7 @@ pub struct Broker {
     options: BrokerOptions,
     watchers: Arc<Watchers>,
     producer_ids: ProducerIds,
+    groups: GroupCoordinator,
     /// Where the next keyless records go, for topics with several partitions.
     next_partition: std::sync::atomic::AtomicU32,
 }
@@ -88,7 +95,10 @@ impl Broker {
                 hook.wake(&published.logs);
             }
         });
+        let groups =
+            GroupCoordinator::open(storage.clone(), options.groups, options.offsets_topic_partitions).await?;
         Ok(Arc::new(Broker {
+            groups,
             storage,
             options,
             watchers,
@@ -100,6 +110,11 @@ impl Broker {
     /// The storage below.
     pub fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// The coordinator of consumer groups.
+    pub fn groups(&self) -> &GroupCoordinator {
+        &self.groups
     }
 
     /// The published catalog: an immutable snapshot.

@@ -46,6 +46,9 @@ pub enum Error {
     /// The group has members, which the request does not allow.
     #[error("the group still has members")]
     NotEmpty,
+    /// The group belongs to a job of this broker.
+    #[error("the group belongs to a job; use the job commands")]
+    Reserved,
     /// The group's members are subscribed to the topic.
     #[error("the group is subscribed to the topic")]
     Subscribed,

@@ -31,6 +31,8 @@ pub type Change = (Arc<str>, i32, Option<Committed>);
 #[derive(Clone, Debug, Default)]
 struct Entry {
     published: Option<Committed>,
+    /// The commit that published it; 0 for what was loaded.
+    published_by: Ticket,
     /// Newest last.
     pending: Vec<(Ticket, Option<Committed>)>,
 }
@@ -80,6 +82,7 @@ impl Offsets {
                 let (_, value) = entry.pending.remove(at);
                 if published {
                     entry.published = value;
+                    entry.published_by = ticket;
                 }
             }
             self.drop_void(topic, *partition);
@@ -119,6 +122,21 @@ impl Offsets {
     /// All offsets as they will be when everything submitted is published.
     pub fn all_assigned(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Committed)> {
         self.entries().filter_map(|(topic, partition, entry)| Some((topic, partition, entry.assigned()?)))
+    }
+
+    /// Published offsets that no commit after `ticket` has touched, and whether one is on its way that may.
+    pub fn untouched_since(&self, ticket: Ticket) -> (Vec<Change>, bool) {
+        let mut untouched = Vec::new();
+        let mut on_the_way = false;
+        for (topic, partition, entry) in self.entries() {
+            let Some(committed) = entry.published.as_ref().filter(|_| entry.published_by <= ticket) else { continue };
+            if entry.pending.is_empty() {
+                untouched.push((topic.clone(), partition, Some(committed.clone())));
+            } else {
+                on_the_way = true;
+            }
+        }
+        (untouched, on_the_way)
     }
 
     /// Nothing committed and nothing on its way.
