@@ -3,10 +3,11 @@
 //! - [`topics`]: names, creation, deletion, configs.
 //! - [`append`]: writing batches and records. - [`offsets`]: finding offsets by time.
 //! - [`watch`]: waiting for new data. - [`topic_config`]: the topic configs that exist.
-//! - [`coordinator`]: consumer groups and their offsets.
+//! - [`coordinator`]: consumer groups and their offsets. - [`broker_config`]: the broker's own settings.
 //! - [`partitioner`]: Kafka's default partitioner. - [`error`]: what can go wrong.
 
 pub mod append;
+pub mod broker_config;
 pub mod coordinator;
 pub mod error;
 pub mod offsets;
@@ -95,8 +96,7 @@ impl Broker {
                 hook.wake(&published.logs);
             }
         });
-        let groups =
-            GroupCoordinator::open(storage.clone(), options.groups, options.offsets_topic_partitions).await?;
+        let groups = GroupCoordinator::open(storage.clone(), options.groups, options.offsets_topic_partitions).await?;
         Ok(Arc::new(Broker {
             groups,
             storage,

@@ -9,8 +9,12 @@ use super::{BrokerError, BrokerOptions};
 /// A config's type, as DescribeConfigs reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// true or false.
+    Boolean,
     /// Text, usually one of a few words.
     String,
+    /// 16 bits.
+    Short,
     /// 32 bits.
     Int,
     /// 64 bits.

@@ -60,7 +60,10 @@ pub(super) struct Initial {
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     /// The leader's assignment of this generation.
-    Assignment { generation: i32, assignments: BTreeMap<MemberId, Bytes> },
+    Assignment {
+        generation: i32,
+        assignments: BTreeMap<MemberId, Bytes>,
+    },
     /// A static member came back under a new id, without a rebalance.
     StaticRejoin { token: Token, joined: Box<super::Joined> },
     /// The last member left.
@@ -135,7 +138,10 @@ impl Group {
                 client_host: member.client_host,
                 session_timeout_ms: member.session_timeout_ms,
                 rebalance_timeout_ms: member.rebalance_timeout_ms,
-                protocols: vec![super::Protocol { name: protocol.clone(), metadata: member.subscription }],
+                protocols: vec![super::Protocol {
+                    name: protocol.clone(),
+                    metadata: member.subscription,
+                }],
                 assignment: member.assignment,
                 awaiting_join: None,
                 awaiting_sync: None,
@@ -246,7 +252,11 @@ impl Group {
 
     /// The longest time that any member asks a rebalance to wait.
     pub(super) fn rebalance_timeout_ms(&self) -> u64 {
-        self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
+        self.members
+            .values()
+            .map(|member| member.rebalance_timeout_ms)
+            .max()
+            .unwrap_or(0)
     }
 
     /// What the leader is told of the members.
@@ -313,7 +323,13 @@ impl Group {
     /// Answers what waits in the name of a member that is gone.
     pub(super) fn answer_removed(&mut self, member: &Member, reason: Error) {
         if let Some(token) = member.awaiting_join {
-            self.out.push(Action::Join(token, Err(Refused { error: reason.clone(), member_id: "".into() })));
+            self.out.push(Action::Join(
+                token,
+                Err(Refused {
+                    error: reason.clone(),
+                    member_id: "".into(),
+                }),
+            ));
         }
         if let Some(token) = member.awaiting_sync {
             self.out.push(Action::Sync(token, Err(reason)));
@@ -323,10 +339,15 @@ impl Group {
     /// Lets a JoinGroup wait for the end of the rebalance. A second one from the same member replaces the first,
     /// whose connection is gone most likely.
     pub(super) fn await_join(&mut self, member_id: &str, token: Token) {
-        let Some(member) = self.members.get_mut(member_id) else { return };
+        let Some(member) = self.members.get_mut(member_id) else {
+            return;
+        };
         match member.awaiting_join.replace(token) {
             Some(old) => {
-                let refused = Refused { error: Error::RebalanceInProgress, member_id: member.id.clone() };
+                let refused = Refused {
+                    error: Error::RebalanceInProgress,
+                    member_id: member.id.clone(),
+                };
                 self.out.push(Action::Join(old, Err(refused)));
             }
             None => self.joining += 1,

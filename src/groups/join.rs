@@ -47,7 +47,10 @@ impl Group {
     }
 
     fn try_join(&mut self, request: JoinRequest, token: Token, now: Now) -> Result<(), Refused> {
-        let refuse = |error: Error| Refused { error, member_id: request.member_id.clone() };
+        let refuse = |error: Error| Refused {
+            error,
+            member_id: request.member_id.clone(),
+        };
         let (min_ms, max_ms) = (self.config.min_session_timeout_ms, self.config.max_session_timeout_ms);
         if !(min_ms..=max_ms).contains(&request.session_timeout_ms) {
             return Err(refuse(Error::InvalidSessionTimeout { min_ms, max_ms }));
@@ -56,26 +59,41 @@ impl Group {
             return Err(refuse(Error::not_available("the group is being deleted")));
         }
         if !self.accepts_joining(&request) {
-            return Err(Refused { error: Error::Full { max: self.config.max_size }, member_id: "".into() });
+            return Err(Refused {
+                error: Error::Full {
+                    max: self.config.max_size,
+                },
+                member_id: "".into(),
+            });
         }
-        if !self.supports(&request.protocol_type, request.protocols.iter().map(|protocol| protocol.name.clone())) {
+        if !self.supports(
+            &request.protocol_type,
+            request.protocols.iter().map(|protocol| protocol.name.clone()),
+        ) {
             return Err(refuse(Error::InconsistentProtocol));
         }
         if request.member_id.is_empty() {
             self.join_unknown(request, token, now)
         } else {
-            self.join_known(request, token, now).map_err(|(member_id, error)| Refused { error, member_id })
+            self.join_known(request, token, now)
+                .map_err(|(member_id, error)| Refused { error, member_id })
         }
     }
 
     /// `group.max.size`. While a rebalance gathers, those who join first are in.
     fn accepts_joining(&self, request: &JoinRequest) -> bool {
         let max = self.config.max_size;
-        let comes_back = request.instance_id.as_ref().is_some_and(|id| self.static_members.contains_key(id));
+        let comes_back = request
+            .instance_id
+            .as_ref()
+            .is_some_and(|id| self.static_members.contains_key(id));
         match self.phase {
             Phase::Empty | Phase::Dead => true,
             Phase::Preparing { .. } => {
-                let waiting = self.members.get(&request.member_id).is_some_and(|m| m.awaiting_join.is_some());
+                let waiting = self
+                    .members
+                    .get(&request.member_id)
+                    .is_some_and(|m| m.awaiting_join.is_some());
                 comes_back || waiting || self.joining < max
             }
             Phase::Completing { .. } | Phase::Stable { .. } => {
@@ -95,11 +113,19 @@ impl Group {
         }
         if request.require_known_id {
             if self.pending.len() >= self.config.max_size {
-                return Err(Refused { error: Error::Full { max: self.config.max_size }, member_id: "".into() });
+                return Err(Refused {
+                    error: Error::Full {
+                        max: self.config.max_size,
+                    },
+                    member_id: "".into(),
+                });
             }
             let deadline = now.monotonic_ms.saturating_add(request.session_timeout_ms);
             self.pending.insert(fresh.clone(), deadline);
-            return Err(Refused { error: Error::MemberIdRequired(fresh.clone()), member_id: fresh });
+            return Err(Refused {
+                error: Error::MemberIdRequired(fresh.clone()),
+                member_id: fresh,
+            });
         }
         self.add(fresh, request, token, now);
         Ok(())
@@ -111,8 +137,12 @@ impl Group {
             self.add(member_id, request, token, now);
             return Ok(());
         }
-        self.check_member(&member_id, request.instance_id.as_deref()).map_err(|error| (member_id.clone(), error))?;
-        let same = self.members.get(&member_id).is_some_and(|member| member.protocols == request.protocols);
+        self.check_member(&member_id, request.instance_id.as_deref())
+            .map_err(|error| (member_id.clone(), error))?;
+        let same = self
+            .members
+            .get(&member_id)
+            .is_some_and(|member| member.protocols == request.protocols);
         let leads = self.leader.as_ref() == Some(&member_id);
         let unchanged = match self.phase {
             // The member did not get the answer to its JoinGroup, most likely.
@@ -159,7 +189,10 @@ impl Group {
             is_new: true,
             session_deadline: Some(deadline),
         });
-        if let Phase::Preparing { initial: Some(initial), .. } = &mut self.phase {
+        if let Phase::Preparing {
+            initial: Some(initial), ..
+        } = &mut self.phase
+        {
             initial.new_member = true;
         }
         self.rebalance(now);
@@ -212,7 +245,10 @@ impl Group {
                 joined.leader = old_leader.unwrap_or_else(|| "".into());
                 joined.members = Vec::new();
             }
-            self.persist(Write::StaticRejoin { token, joined: Box::new(joined) });
+            self.persist(Write::StaticRejoin {
+                token,
+                joined: Box::new(joined),
+            });
             return;
         }
         // In CompletingRebalance too: the leader may be assigning to the old id at this moment.

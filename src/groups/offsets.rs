@@ -39,7 +39,9 @@ struct Entry {
 
 impl Entry {
     fn assigned(&self) -> Option<&Committed> {
-        self.pending.last().map_or(self.published.as_ref(), |(_, value)| value.as_ref())
+        self.pending
+            .last()
+            .map_or(self.published.as_ref(), |(_, value)| value.as_ref())
     }
 
     fn is_void(&self) -> bool {
@@ -116,12 +118,14 @@ impl Offsets {
 
     /// All published offsets.
     pub fn all_published(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Committed)> {
-        self.entries().filter_map(|(topic, partition, entry)| Some((topic, partition, entry.published.as_ref()?)))
+        self.entries()
+            .filter_map(|(topic, partition, entry)| Some((topic, partition, entry.published.as_ref()?)))
     }
 
     /// All offsets as they will be when everything submitted is published.
     pub fn all_assigned(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Committed)> {
-        self.entries().filter_map(|(topic, partition, entry)| Some((topic, partition, entry.assigned()?)))
+        self.entries()
+            .filter_map(|(topic, partition, entry)| Some((topic, partition, entry.assigned()?)))
     }
 
     /// Published offsets that no commit after `ticket` has touched, and whether one is on its way that may.
@@ -129,7 +133,9 @@ impl Offsets {
         let mut untouched = Vec::new();
         let mut on_the_way = false;
         for (topic, partition, entry) in self.entries() {
-            let Some(committed) = entry.published.as_ref().filter(|_| entry.published_by <= ticket) else { continue };
+            let Some(committed) = entry.published.as_ref().filter(|_| entry.published_by <= ticket) else {
+                continue;
+            };
             if entry.pending.is_empty() {
                 untouched.push((topic.clone(), partition, Some(committed.clone())));
             } else {
@@ -146,16 +152,24 @@ impl Offsets {
 
     fn entries(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Entry)> {
         self.topics.iter().flat_map(|(topic, partitions)| {
-            partitions.iter().map(move |(partition, entry)| (topic, *partition, entry))
+            partitions
+                .iter()
+                .map(move |(partition, entry)| (topic, *partition, entry))
         })
     }
 
     fn entry(&mut self, topic: &Arc<str>, partition: i32) -> &mut Entry {
-        self.topics.entry(topic.clone()).or_default().entry(partition).or_default()
+        self.topics
+            .entry(topic.clone())
+            .or_default()
+            .entry(partition)
+            .or_default()
     }
 
     fn drop_void(&mut self, topic: &Arc<str>, partition: i32) {
-        let Some(partitions) = self.topics.get_mut(topic) else { return };
+        let Some(partitions) = self.topics.get_mut(topic) else {
+            return;
+        };
         if partitions.get(&partition).is_some_and(Entry::is_void) {
             partitions.remove(&partition);
         }

@@ -57,9 +57,11 @@ impl Group {
             return Err(Error::not_available("the group is being deleted"));
         }
         let member_id: MemberId = match instance_id {
-            Some(instance_id) if member_id.is_empty() => {
-                self.static_members.get(instance_id).cloned().ok_or(Error::UnknownMember)?
-            }
+            Some(instance_id) if member_id.is_empty() => self
+                .static_members
+                .get(instance_id)
+                .cloned()
+                .ok_or(Error::UnknownMember)?,
             _ => Arc::from(member_id),
         };
         if instance_id.is_none() && self.pending.remove(&member_id).is_some() {
@@ -112,13 +114,20 @@ impl Group {
             Phase::Empty | Phase::Dead => None,
         };
         let sessions = self.members.values().filter_map(|member| member.session_deadline);
-        sessions.chain(self.pending.values().copied()).chain(phase).min().filter(|deadline| *deadline < u64::MAX)
+        sessions
+            .chain(self.pending.values().copied())
+            .chain(phase)
+            .min()
+            .filter(|deadline| *deadline < u64::MAX)
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) -> Vec<Action> {
         let due = |deadline: &u64| *deadline <= now.monotonic_ms;
-        let silent = self.members.values().filter(|member| member.session_deadline.as_ref().is_some_and(due));
+        let silent = self
+            .members
+            .values()
+            .filter(|member| member.session_deadline.as_ref().is_some_and(due));
         let silent: Vec<MemberId> = silent.map(|member| member.id.clone()).collect();
         let announced = self.pending.len();
         self.pending.retain(|_, deadline| !due(deadline));
@@ -133,7 +142,9 @@ impl Group {
         match self.phase {
             Phase::Preparing { deadline, .. } if due(&deadline) => self.join_deadline_passed(now),
             Phase::Completing { deadline, .. } if due(&deadline) => self.sync_deadline_passed(now),
-            Phase::Stable { sync_deadline: Some(deadline) } if due(&deadline) => self.sync_deadline_passed(now),
+            Phase::Stable {
+                sync_deadline: Some(deadline),
+            } if due(&deadline) => self.sync_deadline_passed(now),
             _ => {}
         }
         self.finish()

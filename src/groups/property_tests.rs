@@ -68,8 +68,14 @@ const REBALANCE_MS: u64 = 20_000;
 
 impl World {
     fn new(seed: u64) -> Self {
-        let now = Now { monotonic_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        let mut config = Config { max_size: 5, ..Config::default() };
+        let now = Now {
+            monotonic_ms: 1_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let mut config = Config {
+            max_size: 5,
+            ..Config::default()
+        };
         if seed.is_multiple_of(3) {
             config.initial_rebalance_delay_ms = 0;
         }
@@ -127,13 +133,25 @@ impl World {
     fn join(&mut self, client: usize) {
         if self.clients[client].protocols.is_empty() || self.random.chance(15) {
             let version = Bytes::from(self.random.below(3).to_be_bytes().to_vec());
-            let mut protocols = vec![Protocol { name: "range".into(), metadata: version.clone() }];
+            let mut protocols = vec![Protocol {
+                name: "range".into(),
+                metadata: version.clone(),
+            }];
             if self.random.chance(60) {
                 let at = self.random.below(2) as usize;
-                protocols.insert(at, Protocol { name: "sticky".into(), metadata: version });
+                protocols.insert(
+                    at,
+                    Protocol {
+                        name: "sticky".into(),
+                        metadata: version,
+                    },
+                );
             }
             if self.random.chance(5) {
-                protocols = vec![Protocol { name: "odd".into(), metadata: Bytes::new() }];
+                protocols = vec![Protocol {
+                    name: "odd".into(),
+                    metadata: Bytes::new(),
+                }];
             }
             self.clients[client].protocols = protocols;
         }
@@ -145,7 +163,11 @@ impl World {
             client_host: "/127.0.0.1".into(),
             session_timeout_ms: if self.random.chance(2) { 1 } else { SESSION_MS },
             rebalance_timeout_ms: REBALANCE_MS,
-            protocol_type: if self.random.chance(2) { "connect".into() } else { "consumer".into() },
+            protocol_type: if self.random.chance(2) {
+                "connect".into()
+            } else {
+                "consumer".into()
+            },
             protocols: self.clients[client].protocols.clone(),
             require_known_id: self.clients[client].instance_id.is_none() && self.random.chance(70),
             can_skip_assignment: self.random.chance(50),
@@ -157,7 +179,9 @@ impl World {
     }
 
     fn sync(&mut self, client: usize) {
-        let Some(joined) = self.clients[client].joined.clone() else { return };
+        let Some(joined) = self.clients[client].joined.clone() else {
+            return;
+        };
         let generation = joined.generation - i32::from(self.random.chance(5));
         let mut assignments = BTreeMap::new();
         if joined.leader == joined.member_id {
@@ -174,16 +198,22 @@ impl World {
             protocol: None,
             assignments,
         };
-        let token = self.token(Waiting::Sync { member_id: joined.member_id, generation });
+        let token = self.token(Waiting::Sync {
+            member_id: joined.member_id,
+            generation,
+        });
         let actions = self.group.sync(request, token, self.now);
         self.obey(actions);
     }
 
     fn heartbeat(&mut self, client: usize) {
-        let Some(joined) = self.clients[client].joined.clone() else { return };
+        let Some(joined) = self.clients[client].joined.clone() else {
+            return;
+        };
         let instance_id = self.clients[client].instance_id.clone();
-        let result =
-            self.group.heartbeat(&joined.member_id, instance_id.as_deref(), joined.generation, self.now);
+        let result = self
+            .group
+            .heartbeat(&joined.member_id, instance_id.as_deref(), joined.generation, self.now);
         if result.is_ok() {
             assert_eq!(joined.generation, self.group.generation());
         }
@@ -195,7 +225,10 @@ impl World {
         self.clients[client].joined = None;
         let (result, actions) = self.group.leave(&member_id, instance_id.as_deref(), self.now);
         if let Ok(left) = &result {
-            assert!(!self.group.members.contains_key(left), "a member that left is still there");
+            assert!(
+                !self.group.members.contains_key(left),
+                "a member that left is still there"
+            );
         }
         self.obey(actions);
     }
@@ -207,11 +240,19 @@ impl World {
             None => ("".into(), -1),
         };
         let known = instance_id.is_some() && !member_id.is_empty();
-        let result =
-            self.group.check_commit(&member_id, if known { instance_id.as_deref() } else { None }, generation, self.now);
+        let result = self.group.check_commit(
+            &member_id,
+            if known { instance_id.as_deref() } else { None },
+            generation,
+            self.now,
+        );
         if result.is_ok() {
             if generation < 0 {
-                assert_eq!(self.group.state(), State::Empty, "a stranger commits into a group with members");
+                assert_eq!(
+                    self.group.state(),
+                    State::Empty,
+                    "a stranger commits into a group with members"
+                );
             } else {
                 assert_eq!(generation, self.group.generation(), "a stale generation commits");
                 assert!(self.group.members.contains_key(&member_id), "a stranger commits");
@@ -220,12 +261,15 @@ impl World {
     }
 
     fn finish_write(&mut self) {
-        let Some((id, metadata)) = self.writes.pop_front() else { return };
+        let Some((id, metadata)) = self.writes.pop_front() else {
+            return;
+        };
         let result = if self.random.chance(10) {
             Err(Error::not_available("no space"))
         } else {
             for member in &metadata.members {
-                self.assigned.insert((metadata.generation, member.id.clone()), member.assignment.clone());
+                self.assigned
+                    .insert((metadata.generation, member.id.clone()), member.assignment.clone());
             }
             let bytes = record::group_value(&metadata);
             assert_eq!(record::decode_group(&bytes).unwrap(), metadata);
@@ -300,11 +344,17 @@ impl World {
                 self.clients[client].member_id = Some(joined.member_id.clone());
                 self.clients[client].joined = Some(joined);
             }
-            Err(Refused { error: Error::MemberIdRequired(id), member_id }) => {
+            Err(Refused {
+                error: Error::MemberIdRequired(id),
+                member_id,
+            }) => {
                 assert_eq!(id, member_id);
                 self.clients[client].member_id = Some(id);
             }
-            Err(Refused { error: Error::UnknownMember | Error::FencedInstance, .. }) => {
+            Err(Refused {
+                error: Error::UnknownMember | Error::FencedInstance,
+                ..
+            }) => {
                 self.clients[client].member_id = None;
                 self.clients[client].joined = None;
             }
@@ -315,7 +365,11 @@ impl World {
     fn check(&self) {
         let group = &self.group;
         assert!(group.out.is_empty(), "a decision was not handed out");
-        let joining = group.members.values().filter(|member| member.awaiting_join.is_some()).count();
+        let joining = group
+            .members
+            .values()
+            .filter(|member| member.awaiting_join.is_some())
+            .count();
         assert_eq!(joining, group.joining);
         let mut supported: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for member in group.members.values() {
@@ -402,7 +456,13 @@ fn restart(world: &mut World) {
     world.group = Group::restore("g".into(), config, durable.clone(), world.now);
     assert_eq!(world.group.members().count(), members);
     if members > 0 {
-        assert_eq!(world.group.metadata(None), record::GroupMetadata { leader: world.group.leader.clone(), ..durable });
+        assert_eq!(
+            world.group.metadata(None),
+            record::GroupMetadata {
+                leader: world.group.leader.clone(),
+                ..durable
+            }
+        );
     }
     // A generation that was never written may be given out a second time, with other members.
     let generation = world.group.generation();
@@ -410,7 +470,11 @@ fn restart(world: &mut World) {
     world.rosters.retain(|known, _| *known <= generation);
     world.assigned.retain(|(known, _), _| *known <= generation);
     for client in &mut world.clients {
-        if client.joined.as_ref().is_some_and(|joined| joined.generation > generation) {
+        if client
+            .joined
+            .as_ref()
+            .is_some_and(|joined| joined.generation > generation)
+        {
             client.joined = None;
         }
     }
@@ -419,7 +483,10 @@ fn restart(world: &mut World) {
 
 #[test]
 fn random_histories_keep_the_rules() {
-    let seeds: u64 = std::env::var("RIVERLOG_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let seeds: u64 = std::env::var("RIVERLOG_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2_000);
     let mut stable = 0;
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));
@@ -431,5 +498,8 @@ fn random_histories_keep_the_rules() {
             }
         }
     }
-    assert!(stable > seeds / 2, "only {stable} of {seeds} histories ever reached an assignment: the test tests little");
+    assert!(
+        stable > seeds / 2,
+        "only {stable} of {seeds} histories ever reached an assignment: the test tests little"
+    );
 }

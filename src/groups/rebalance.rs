@@ -33,12 +33,27 @@ impl Group {
         let timeout_ms = self.rebalance_timeout_ms();
         if matches!(self.phase, Phase::Empty) {
             let delay_ms = self.config.initial_rebalance_delay_ms;
-            let initial = Initial { remaining_ms: timeout_ms.saturating_sub(delay_ms), new_member: false };
+            let initial = Initial {
+                remaining_ms: timeout_ms.saturating_sub(delay_ms),
+                new_member: false,
+            };
             let deadline = now.monotonic_ms.saturating_add(delay_ms);
-            self.enter(Phase::Preparing { deadline, initial: Some(initial) }, now);
+            self.enter(
+                Phase::Preparing {
+                    deadline,
+                    initial: Some(initial),
+                },
+                now,
+            );
         } else {
             let deadline = now.monotonic_ms.saturating_add(timeout_ms);
-            self.enter(Phase::Preparing { deadline, initial: None }, now);
+            self.enter(
+                Phase::Preparing {
+                    deadline,
+                    initial: None,
+                },
+                now,
+            );
             self.maybe_complete_join(now);
         }
     }
@@ -53,14 +68,22 @@ impl Group {
 
     /// The wait for members is over by the clock.
     pub(super) fn join_deadline_passed(&mut self, now: Now) {
-        let Phase::Preparing { initial, .. } = &mut self.phase else { return };
+        let Phase::Preparing { initial, .. } = &mut self.phase else {
+            return;
+        };
         match initial {
             Some(waiting) if waiting.new_member && waiting.remaining_ms > 0 => {
                 // Members are still arriving: wait once more, but never longer than the rebalance timeout in all.
                 let wait_ms = self.config.initial_rebalance_delay_ms.clamp(1, waiting.remaining_ms);
-                let more = Initial { remaining_ms: waiting.remaining_ms - wait_ms, new_member: false };
+                let more = Initial {
+                    remaining_ms: waiting.remaining_ms - wait_ms,
+                    new_member: false,
+                };
                 let deadline = now.monotonic_ms.saturating_add(wait_ms);
-                self.phase = Phase::Preparing { deadline, initial: Some(more) };
+                self.phase = Phase::Preparing {
+                    deadline,
+                    initial: Some(more),
+                };
             }
             _ => self.complete_join(now),
         }
@@ -83,13 +106,22 @@ impl Group {
         if !self.elect_joined_leader() {
             // Only static members that are away: wait until they come back or their sessions end.
             let deadline = now.monotonic_ms.saturating_add(self.rebalance_timeout_ms().max(1));
-            self.phase = Phase::Preparing { deadline, initial: None };
+            self.phase = Phase::Preparing {
+                deadline,
+                initial: None,
+            };
             return;
         }
         self.generation = next_generation(self.generation);
         self.protocol = self.select_protocol();
         let deadline = now.monotonic_ms.saturating_add(self.rebalance_timeout_ms());
-        self.enter(Phase::Completing { deadline, writing: None }, now);
+        self.enter(
+            Phase::Completing {
+                deadline,
+                writing: None,
+            },
+            now,
+        );
         self.unsynced = self.members.keys().cloned().collect();
         self.answer_joins(now);
     }
@@ -107,7 +139,9 @@ impl Group {
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for member_id in ids {
             let joined = self.joined(&member_id);
-            let Some(member) = self.members.get_mut(&member_id) else { continue };
+            let Some(member) = self.members.get_mut(&member_id) else {
+                continue;
+            };
             member.is_new = false;
             member.assignment = Bytes::new();
             member.touch(now.monotonic_ms);
@@ -139,7 +173,9 @@ impl Group {
             return true;
         }
         let elected = self.members.values().find(|member| member.awaiting_join.is_some());
-        let Some(elected) = elected.map(|member| member.id.clone()) else { return false };
+        let Some(elected) = elected.map(|member| member.id.clone()) else {
+            return false;
+        };
         self.leader = Some(elected);
         true
     }
@@ -170,13 +206,19 @@ impl Group {
         let all = self.members.len();
         let mut votes: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for member in self.members.values() {
-            let choice = member.protocols.iter().find(|protocol| self.supported.get(&protocol.name) == Some(&all));
+            let choice = member
+                .protocols
+                .iter()
+                .find(|protocol| self.supported.get(&protocol.name) == Some(&all));
             if let Some(choice) = choice {
                 *votes.entry(choice.name.clone()).or_insert(0) += 1;
             }
         }
         let most = votes.values().copied().max()?;
-        votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name)
+        votes
+            .into_iter()
+            .find(|(_, count)| *count == most)
+            .map(|(name, _)| name)
     }
 }
 

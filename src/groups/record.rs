@@ -158,11 +158,17 @@ pub fn group_value(group: &GroupMetadata) -> Bytes {
 
 /// Reads a key.
 pub fn decode_key(bytes: &Bytes) -> Result<Key, DecodeError> {
-    let mut input = Input { bytes: bytes.clone(), what: "the key of a group record", flexible: false };
+    let mut input = Input {
+        bytes: bytes.clone(),
+        what: "the key of a group record",
+        flexible: false,
+    };
     let key = match input.i16()? {
-        OFFSET_KEY_LEGACY | OFFSET_KEY => {
-            Key::Offset { group: input.string()?, topic: input.string()?, partition: input.i32()? }
-        }
+        OFFSET_KEY_LEGACY | OFFSET_KEY => Key::Offset {
+            group: input.string()?,
+            topic: input.string()?,
+            partition: input.i32()?,
+        },
         GROUP_KEY => Key::Group { group: input.string()? },
         other => return Ok(Key::Other(other)),
     };
@@ -172,7 +178,11 @@ pub fn decode_key(bytes: &Bytes) -> Result<Key, DecodeError> {
 
 /// Reads the value of a committed offset.
 pub fn decode_offset(bytes: &Bytes) -> Result<Committed, DecodeError> {
-    let mut input = Input { bytes: bytes.clone(), what: "a committed offset", flexible: false };
+    let mut input = Input {
+        bytes: bytes.clone(),
+        what: "a committed offset",
+        flexible: false,
+    };
     let version = input.i16()?;
     if !(0..=4).contains(&version) {
         return Err(input.error("it has a version that is not known"));
@@ -182,7 +192,11 @@ pub fn decode_offset(bytes: &Bytes) -> Result<Committed, DecodeError> {
     let leader_epoch = if version >= 3 { input.i32()? } else { -1 };
     let metadata = input.string()?;
     let commit_time_ms = input.i64()?;
-    let expire_time_ms = if version == 1 { Some(input.i64()?).filter(|time| *time >= 0) } else { None };
+    let expire_time_ms = if version == 1 {
+        Some(input.i64()?).filter(|time| *time >= 0)
+    } else {
+        None
+    };
     let mut topic_id = Uuid::nil();
     input.tags(|tag, value| {
         if tag == TOPIC_ID_TAG
@@ -192,12 +206,23 @@ pub fn decode_offset(bytes: &Bytes) -> Result<Committed, DecodeError> {
         }
     })?;
     input.end()?;
-    Ok(Committed { offset, leader_epoch, metadata, commit_time_ms, expire_time_ms, topic_id })
+    Ok(Committed {
+        offset,
+        leader_epoch,
+        metadata,
+        commit_time_ms,
+        expire_time_ms,
+        topic_id,
+    })
 }
 
 /// Reads the value of a group's membership.
 pub fn decode_group(bytes: &Bytes) -> Result<GroupMetadata, DecodeError> {
-    let mut input = Input { bytes: bytes.clone(), what: "a group's membership", flexible: false };
+    let mut input = Input {
+        bytes: bytes.clone(),
+        what: "a group's membership",
+        flexible: false,
+    };
     let version = input.i16()?;
     if !(0..=4).contains(&version) {
         return Err(input.error("it has a version that is not known"));
@@ -207,7 +232,11 @@ pub fn decode_group(bytes: &Bytes) -> Result<GroupMetadata, DecodeError> {
     let generation = input.i32()?;
     let protocol = input.nullable_string()?;
     let leader = input.nullable_string()?;
-    let state_since_ms = if version >= 2 { Some(input.i64()?).filter(|time| *time >= 0) } else { None };
+    let state_since_ms = if version >= 2 {
+        Some(input.i64()?).filter(|time| *time >= 0)
+    } else {
+        None
+    };
     let count = input.count()?;
     let mut members = Vec::new();
     for _ in 0..count {
@@ -215,7 +244,14 @@ pub fn decode_group(bytes: &Bytes) -> Result<GroupMetadata, DecodeError> {
     }
     input.tags(|_, _| {})?;
     input.end()?;
-    Ok(GroupMetadata { protocol_type, generation, protocol, leader, state_since_ms, members })
+    Ok(GroupMetadata {
+        protocol_type,
+        generation,
+        protocol,
+        leader,
+        state_since_ms,
+        members,
+    })
 }
 
 fn decode_member(input: &mut Input, version: i16) -> Result<MemberMetadata, DecodeError> {
@@ -284,7 +320,10 @@ struct Input {
 
 impl Input {
     fn error(&self, reason: &'static str) -> DecodeError {
-        DecodeError { what: self.what, reason }
+        DecodeError {
+            what: self.what,
+            reason,
+        }
     }
 
     fn take(&mut self, len: usize) -> Result<Bytes, DecodeError> {
@@ -332,28 +371,37 @@ impl Input {
         };
         match length {
             -1 => Ok(None),
-            length => usize::try_from(length).map(Some).map_err(|_| self.error("a length in it is negative")),
+            length => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| self.error("a length in it is negative")),
         }
     }
 
     fn nullable_string(&mut self) -> Result<Option<Arc<str>>, DecodeError> {
-        let Some(length) = self.length(false)? else { return Ok(None) };
+        let Some(length) = self.length(false)? else {
+            return Ok(None);
+        };
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| self.error("a string in it is not UTF-8"))?;
         Ok(Some(text.into()))
     }
 
     fn string(&mut self) -> Result<Arc<str>, DecodeError> {
-        self.nullable_string()?.ok_or_else(|| self.error("a string in it is missing"))
+        self.nullable_string()?
+            .ok_or_else(|| self.error("a string in it is missing"))
     }
 
     fn byte_string(&mut self) -> Result<Bytes, DecodeError> {
-        let length = self.length(true)?.ok_or_else(|| self.error("bytes in it are missing"))?;
+        let length = self
+            .length(true)?
+            .ok_or_else(|| self.error("bytes in it are missing"))?;
         self.take(length)
     }
 
     fn count(&mut self) -> Result<usize, DecodeError> {
-        let count = self.length(true)?.ok_or_else(|| self.error("a list in it is missing"))?;
+        let count = self
+            .length(true)?
+            .ok_or_else(|| self.error("a list in it is missing"))?;
         // The smallest member takes more than ten bytes: a count that cannot be true is not worth a try.
         if count > self.bytes.len() / 10 + 1 {
             return Err(self.error("a count in it is larger than the record"));
@@ -375,6 +423,10 @@ impl Input {
     }
 
     fn end(&self) -> Result<(), DecodeError> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(self.error("it goes on after its end")) }
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error("it goes on after its end"))
+        }
     }
 }

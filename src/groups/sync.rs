@@ -75,12 +75,25 @@ impl Group {
             }
         }
         let leads = self.leader.as_ref() == Some(&request.member_id);
-        if let Phase::Completing { deadline, writing: None } = self.phase
+        if let Phase::Completing {
+            deadline,
+            writing: None,
+        } = self.phase
             && leads
         {
-            let assignments = request.assignments.into_iter().filter(|(id, _)| self.members.contains_key(id)).collect();
-            let id = self.persist(Write::Assignment { generation: self.generation, assignments });
-            self.phase = Phase::Completing { deadline, writing: Some(id) };
+            let assignments = request
+                .assignments
+                .into_iter()
+                .filter(|(id, _)| self.members.contains_key(id))
+                .collect();
+            let id = self.persist(Write::Assignment {
+                generation: self.generation,
+                assignments,
+            });
+            self.phase = Phase::Completing {
+                deadline,
+                writing: Some(id),
+            };
         }
     }
 
@@ -88,7 +101,10 @@ impl Group {
     pub fn persisted(&mut self, id: WriteId, result: Result<(), Error>, now: Now) -> Vec<Action> {
         match self.writes.remove(&id) {
             None | Some(Write::Emptied) => {}
-            Some(Write::Assignment { generation, assignments }) => {
+            Some(Write::Assignment {
+                generation,
+                assignments,
+            }) => {
                 let current = matches!(self.phase, Phase::Completing { writing: Some(writing), .. } if writing == id);
                 if current && generation == self.generation {
                     match result {
@@ -101,7 +117,12 @@ impl Group {
                 }
             }
             Some(Write::StaticRejoin { token, joined }) => {
-                let refuse = |error| Err(Refused { error, member_id: joined.member_id.clone() });
+                let refuse = |error| {
+                    Err(Refused {
+                        error,
+                        member_id: joined.member_id.clone(),
+                    })
+                };
                 let answer = match result {
                     Err(error) => refuse(error),
                     // Its place was taken once more while this was written.
@@ -116,7 +137,9 @@ impl Group {
 
     /// The assignment is in the log: now it counts.
     fn assign(&mut self, assignments: &BTreeMap<MemberId, Bytes>, now: Now) {
-        let Phase::Completing { deadline, .. } = self.phase else { return };
+        let Phase::Completing { deadline, .. } = self.phase else {
+            return;
+        };
         let sync_deadline = (!self.unsynced.is_empty()).then_some(deadline);
         self.enter(Phase::Stable { sync_deadline }, now);
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();
@@ -125,7 +148,9 @@ impl Group {
                 member.assignment = assignments.get(&member_id).cloned().unwrap_or_default();
             }
             let synced = self.synced(&member_id);
-            let Some(member) = self.members.get_mut(&member_id) else { continue };
+            let Some(member) = self.members.get_mut(&member_id) else {
+                continue;
+            };
             if let Some(token) = member.awaiting_sync.take() {
                 member.touch(now.monotonic_ms);
                 self.out.push(Action::Sync(token, Ok(synced)));
@@ -137,7 +162,11 @@ impl Group {
         Synced {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            assignment: self.members.get(member_id).map(|member| member.assignment.clone()).unwrap_or_default(),
+            assignment: self
+                .members
+                .get(member_id)
+                .map(|member| member.assignment.clone())
+                .unwrap_or_default(),
         }
     }
 

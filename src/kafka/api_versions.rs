@@ -74,6 +74,32 @@ apis! {
     ApiVersions 0 to 4: ApiVersionsRequest => api_versions;
     InitProducerId 0 to 5: InitProducerIdRequest => init_producer_id;
     OffsetForLeaderEpoch 2 to 4: OffsetForLeaderEpochRequest => offset_for_leader_epoch;
+    // Groups and their offsets. Offsets by topic id (version 10) wait for the codec to know them.
+    FindCoordinator 0 to 6: FindCoordinatorRequest => find_coordinator;
+    JoinGroup 0 to 9: JoinGroupRequest => join_group;
+    SyncGroup 0 to 5: SyncGroupRequest => sync_group;
+    Heartbeat 0 to 4: HeartbeatRequest => heartbeat;
+    LeaveGroup 0 to 5: LeaveGroupRequest => leave_group;
+    OffsetCommit 2 to 9: OffsetCommitRequest => offset_commit;
+    OffsetFetch 1 to 9: OffsetFetchRequest => offset_fetch;
+    OffsetDelete 0 to 0: OffsetDeleteRequest => offset_delete;
+    ListGroups 0 to 5: ListGroupsRequest => list_groups;
+    DescribeGroups 0 to 6: DescribeGroupsRequest => describe_groups;
+    DeleteGroups 0 to 2: DeleteGroupsRequest => delete_groups;
+    // Topics, configs and the cluster.
+    CreateTopics 2 to 7: CreateTopicsRequest => create_topics;
+    DeleteTopics 1 to 6: DeleteTopicsRequest => delete_topics;
+    CreatePartitions 0 to 3: CreatePartitionsRequest => create_partitions;
+    DeleteRecords 0 to 2: DeleteRecordsRequest => delete_records;
+    DescribeConfigs 1 to 4: DescribeConfigsRequest => describe_configs;
+    AlterConfigs 0 to 2: AlterConfigsRequest => alter_configs;
+    IncrementalAlterConfigs 0 to 1: IncrementalAlterConfigsRequest => incremental_alter_configs;
+    DescribeCluster 0 to 2: DescribeClusterRequest => describe_cluster;
+    DescribeTopicPartitions 0 to 0: DescribeTopicPartitionsRequest => describe_topic_partitions;
+    ListPartitionReassignments 0 to 0: ListPartitionReassignmentsRequest => list_partition_reassignments;
+    DescribeLogDirs 1 to 4: DescribeLogDirsRequest => describe_log_dirs;
+    ListConfigResources 0 to 1: ListConfigResourcesRequest => list_config_resources;
+    DescribeAcls 1 to 3: DescribeAclsRequest => describe_acls;
 }
 
 /// A response frame: length, header, body.

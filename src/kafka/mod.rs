@@ -5,15 +5,20 @@
 //! and the connection answers in order. [`error`] maps what can go wrong to Kafka's codes.
 
 pub mod api_versions;
+mod configs;
 mod connection;
 pub mod error;
 pub mod frame;
 mod frame_reader;
 mod gate;
+mod group_error;
 pub mod handlers;
 pub mod listener;
+mod operations;
+mod refusal;
 #[rustfmt::skip]
 pub mod schema_table;
+mod text;
 pub mod walker;
 
 use std::net::SocketAddr;

@@ -81,17 +81,34 @@ impl GroupCoordinator {
                 return Err(Error::NotFound);
             }
             let stable = group.state() == State::Stable;
-            let protocol = group.protocol().filter(|_| stable).cloned().unwrap_or_else(|| "".into());
+            let protocol = group
+                .protocol()
+                .filter(|_| stable)
+                .cloned()
+                .unwrap_or_else(|| "".into());
             let members = group.members().map(|member| DescribedMember {
                 id: member.id.clone(),
                 instance_id: member.instance_id.clone(),
                 client_id: member.client_id.clone(),
                 client_host: member.client_host.clone(),
-                metadata: if stable { member.metadata_for(&protocol) } else { Bytes::new() },
-                assignment: if stable { member.assignment.clone() } else { Bytes::new() },
+                metadata: if stable {
+                    member.metadata_for(&protocol)
+                } else {
+                    Bytes::new()
+                },
+                assignment: if stable {
+                    member.assignment.clone()
+                } else {
+                    Bytes::new()
+                },
             });
             let members = members.collect();
-            Ok(DescribedGroup { state: group.state(), protocol_type: protocol_type(group), protocol, members })
+            Ok(DescribedGroup {
+                state: group.state(),
+                protocol_type: protocol_type(group),
+                protocol,
+                members,
+            })
         })?
     }
 
@@ -101,7 +118,9 @@ impl GroupCoordinator {
         let (reply, answer) = oneshot::channel();
         self.shared.with(group, false, |slot, state| {
             if state.offsets.in_doubt() {
-                return Err(Error::not_available("a commit is in doubt until the broker has restarted"));
+                return Err(Error::not_available(
+                    "a commit is in doubt until the broker has restarted",
+                ));
             }
             let changes: Changes = state
                 .offsets
@@ -115,7 +134,14 @@ impl GroupCoordinator {
             state.group.kill()?;
             let ticket = state.offsets.submit(&changes);
             let written = Written::Deletion { ticket, changes, reply };
-            self.shared.write(slot, WriteSet { appends, ..WriteSet::default() }, written);
+            self.shared.write(
+                slot,
+                WriteSet {
+                    appends,
+                    ..WriteSet::default()
+                },
+                written,
+            );
             Ok(())
         })??;
         outcome(answer).await.map(|_| ())
@@ -145,13 +171,18 @@ impl GroupCoordinator {
                     continue;
                 }
                 results.push(Ok(()));
-                if state.offsets.all_assigned().any(|(name, number, _)| *name == topic && number == partition) {
+                if state
+                    .offsets
+                    .all_assigned()
+                    .any(|(name, number, _)| *name == topic && number == partition)
+                {
                     changes.push((topic, partition, None));
                 }
             }
             let submitted = !changes.is_empty();
             if submitted {
-                self.shared.submit_offsets(slot, state, changes, WriteSet::default(), Some(reply))?;
+                self.shared
+                    .submit_offsets(slot, state, changes, WriteSet::default(), Some(reply))?;
             }
             Ok((results, submitted))
         })?;
@@ -170,8 +201,9 @@ fn protocol_type(group: &Group) -> Arc<str> {
 /// A member whose subscription cannot be read may be subscribed to anything.
 fn is_subscribed(group: &Group, topic: &str) -> bool {
     group.members().any(|member| {
-        member.protocols.iter().any(|protocol| {
-            subscribed_topics(&protocol.metadata).is_none_or(|topics| topics.contains(topic))
-        })
+        member
+            .protocols
+            .iter()
+            .any(|protocol| subscribed_topics(&protocol.metadata).is_none_or(|topics| topics.contains(topic)))
     })
 }

@@ -44,11 +44,21 @@ impl GroupCoordinator {
         let create = request.generation < 0;
         let (reply, answer) = oneshot::channel();
         self.shared.with(group, create, |slot, state| {
-            let CommitRequest { member_id, instance_id, generation, offsets } = request;
+            let CommitRequest {
+                member_id,
+                instance_id,
+                generation,
+                offsets,
+            } = request;
             let now = self.shared.now();
-            state.group.check_commit(&member_id, instance_id.as_deref(), generation, now)?;
-            let changes = offsets.into_iter().map(|(topic, partition, value)| (topic, partition, Some(value)));
-            self.shared.submit_offsets(slot, state, changes.collect(), WriteSet::default(), Some(reply))
+            state
+                .group
+                .check_commit(&member_id, instance_id.as_deref(), generation, now)?;
+            let changes = offsets
+                .into_iter()
+                .map(|(topic, partition, value)| (topic, partition, Some(value)));
+            self.shared
+                .submit_offsets(slot, state, changes.collect(), WriteSet::default(), Some(reply))
         })??;
         outcome(answer).await.map(|_| ())
     }
@@ -81,7 +91,10 @@ impl GroupCoordinator {
             self.shared.submit_offsets(slot, state, changes, write_set, Some(reply))
         });
         submitted.and_then(|result| result).map_err(unavailable)?;
-        answer.await.map_err(|_| BrokerError::Abandoned)?.map_err(BrokerError::Write)
+        answer
+            .await
+            .map_err(|_| BrokerError::Abandoned)?
+            .map_err(BrokerError::Write)
     }
 
     /// Reads committed offsets. Commits that are on their way are waited for, so that an older value than the one
@@ -97,7 +110,9 @@ impl GroupCoordinator {
         let _ = settled.wait_for(|settled| *settled >= submitted).await;
         let state = slot.state.lock();
         if state.offsets.in_doubt() {
-            return Err(Error::not_available("a commit is in doubt until the broker has restarted"));
+            return Err(Error::not_available(
+                "a commit is in doubt until the broker has restarted",
+            ));
         }
         Ok(self.shared.select(&state, wanted))
     }
@@ -118,7 +133,10 @@ impl GroupCoordinator {
                 continue;
             }
             let (reply, answer) = oneshot::channel();
-            match self.shared.submit_offsets(&slot, &mut state, changes, WriteSet::default(), Some(reply)) {
+            match self
+                .shared
+                .submit_offsets(&slot, &mut state, changes, WriteSet::default(), Some(reply))
+            {
                 Ok(()) => answers.push(answer),
                 Err(error) => tracing::warn!(group = &*slot.id, topic, %error, "offsets of a deleted topic stay"),
             }
@@ -141,10 +159,14 @@ impl Shared {
         reply: Option<Reply>,
     ) -> Result<(), Error> {
         if state.offsets.in_doubt() {
-            return Err(Error::not_available("a commit is in doubt until the broker has restarted"));
+            return Err(Error::not_available(
+                "a commit is in doubt until the broker has restarted",
+            ));
         }
         let records = self.offset_records(&slot.id, &changes);
-        write_set.appends.extend(appends(self.log_of(&slot.id)?, records).map_err(Error::not_available)?);
+        write_set
+            .appends
+            .extend(appends(self.log_of(&slot.id)?, records).map_err(Error::not_available)?);
         let ticket = state.offsets.submit(&changes);
         self.write(slot, write_set, Written::Offsets { ticket, changes, reply });
         Ok(())
@@ -158,8 +180,12 @@ impl Shared {
         };
         match wanted {
             Wanted::All => {
-                let all = state.offsets.all_published().filter(|(topic, _, committed)| current(topic, committed));
-                all.map(|(topic, partition, committed)| (topic.clone(), partition, Some(committed.clone()))).collect()
+                let all = state
+                    .offsets
+                    .all_published()
+                    .filter(|(topic, _, committed)| current(topic, committed));
+                all.map(|(topic, partition, committed)| (topic.clone(), partition, Some(committed.clone())))
+                    .collect()
             }
             Wanted::Some(topics) => {
                 let mut found = Vec::new();
@@ -181,7 +207,9 @@ fn none_of(wanted: Wanted) -> Vec<FetchedOffset> {
         Wanted::All => Vec::new(),
         Wanted::Some(topics) => {
             let each = |(topic, partitions): (Arc<str>, Vec<i32>)| {
-                partitions.into_iter().map(move |partition| (topic.clone(), partition, None))
+                partitions
+                    .into_iter()
+                    .map(move |partition| (topic.clone(), partition, None))
             };
             topics.into_iter().flat_map(each).collect()
         }

@@ -20,9 +20,21 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, WriteError>>;
 
 /// What was written for a group, to be applied when the log says how it went.
 pub(super) enum Written {
-    Membership { id: Option<WriteId>, ticket: Ticket, metadata: record::GroupMetadata },
-    Offsets { ticket: Ticket, changes: Changes, reply: Option<Reply> },
-    Deletion { ticket: Ticket, changes: Changes, reply: Reply },
+    Membership {
+        id: Option<WriteId>,
+        ticket: Ticket,
+        metadata: record::GroupMetadata,
+    },
+    Offsets {
+        ticket: Ticket,
+        changes: Changes,
+        reply: Option<Reply>,
+    },
+    Deletion {
+        ticket: Ticket,
+        changes: Changes,
+        reply: Reply,
+    },
 }
 
 /// A write that has come to its end.
@@ -48,13 +60,25 @@ impl Shared {
             ("retention.bytes".to_owned(), "-1".to_owned()),
             ("segment.bytes".to_owned(), (16 * 1024 * 1024).to_string()),
         ]);
-        let create = Change::CreateTopic { name: OFFSETS_TOPIC.to_owned(), partitions: self.partitions, configs };
+        let create = Change::CreateTopic {
+            name: OFFSETS_TOPIC.to_owned(),
+            partitions: self.partitions,
+            configs,
+        };
         let (sender, receiver) = oneshot::channel();
-        self.storage.submit(WriteSet { changes: vec![create], ..WriteSet::default() }, move |result| {
-            let _ = sender.send(result);
-        });
+        self.storage.submit(
+            WriteSet {
+                changes: vec![create],
+                ..WriteSet::default()
+            },
+            move |result| {
+                let _ = sender.send(result);
+            },
+        );
         let topic = match receiver.await {
-            Ok(Ok(Receipt { created: Some(topic), .. })) => topic,
+            Ok(Ok(Receipt {
+                created: Some(topic), ..
+            })) => topic,
             Ok(Err(WriteError::TopicExists(_))) => {
                 let found = self.storage.catalog().topic(OFFSETS_TOPIC).cloned();
                 found.ok_or_else(|| Error::not_available("the offsets topic is being created"))?
@@ -71,7 +95,8 @@ impl Shared {
         let topic = self.topic.read().clone();
         let partition = self.partition_of(group) as usize;
         let log = topic.as_ref().and_then(|topic| topic.partitions.get(partition));
-        log.copied().ok_or_else(|| Error::not_available("the offsets topic does not exist yet"))
+        log.copied()
+            .ok_or_else(|| Error::not_available("the offsets topic does not exist yet"))
     }
 
     /// Hands a group's records to the log. Called under the group's lock: their order is the order of decisions.
@@ -93,22 +118,40 @@ impl Shared {
         metadata: record::GroupMetadata,
     ) {
         let record = self.record(record::group_key(&slot.id), Some(record::group_value(&metadata)));
-        let appends = self.log_of(&slot.id).and_then(|log| appends(log, vec![record]).map_err(Error::not_available));
+        let appends = self
+            .log_of(&slot.id)
+            .and_then(|log| appends(log, vec![record]).map_err(Error::not_available));
         state.memberships += 1;
         let ticket = state.offsets.submit(&[]);
         let written = Written::Membership { id, ticket, metadata };
         match appends {
-            Ok(appends) => self.write(slot, WriteSet { appends, ..WriteSet::default() }, written),
+            Ok(appends) => self.write(
+                slot,
+                WriteSet {
+                    appends,
+                    ..WriteSet::default()
+                },
+                written,
+            ),
             Err(error) => {
                 let result = Err(WriteError::InvalidConfig(error.to_string()));
-                let _ = self.settled.send(Settled { slot: slot.clone(), written, result });
+                let _ = self.settled.send(Settled {
+                    slot: slot.clone(),
+                    written,
+                    result,
+                });
             }
         }
     }
 
     /// A record of now.
     pub(super) fn record(&self, key: Bytes, value: Option<Bytes>) -> Record {
-        Record { key: Some(key), value, headers: Vec::new(), timestamp_ms: self.storage.clock().now_ms() }
+        Record {
+            key: Some(key),
+            value,
+            headers: Vec::new(),
+            timestamp_ms: self.storage.clock().now_ms(),
+        }
     }
 
     /// The records of a change of offsets.
@@ -161,13 +204,7 @@ impl Shared {
 }
 
 impl SlotState {
-    fn settle_offsets(
-        &mut self,
-        slot: &Slot,
-        ticket: Ticket,
-        changes: &Changes,
-        result: &Result<Receipt, WriteError>,
-    ) {
+    fn settle_offsets(&mut self, slot: &Slot, ticket: Ticket, changes: &Changes, result: &Result<Receipt, WriteError>) {
         self.offsets.settle(ticket, changes, result.is_ok());
         // After these nobody can say whether the commit is in the log. The next start will know.
         if matches!(result, Err(WriteError::Poisoned(_) | WriteError::Closed)) {
@@ -190,7 +227,11 @@ pub(super) fn appends(log: LogId, records: Vec<Record>) -> Result<Vec<Append>, B
     let mut appends = Vec::new();
     let mut builder = BatchBuilder::new();
     let mut close = |builder: BatchBuilder| -> Result<(), BatchError> {
-        appends.push(Append { log, batches: builder.build()?, log_append_time: false });
+        appends.push(Append {
+            log,
+            batches: builder.build()?,
+            log_append_time: false,
+        });
         Ok(())
     };
     for record in records {

@@ -22,9 +22,14 @@ pub(super) struct Loaded {
 
 /// Reads every partition. One that cannot be read is named, and its groups are not served; the others are.
 pub(super) fn load(storage: &Storage, options: &GroupOptions) -> Loaded {
-    let mut loaded = Loaded { slots: HashMap::new(), unavailable: BTreeMap::new() };
+    let mut loaded = Loaded {
+        slots: HashMap::new(),
+        unavailable: BTreeMap::new(),
+    };
     let catalog = storage.catalog();
-    let Some(topic) = catalog.topic(OFFSETS_TOPIC) else { return loaded };
+    let Some(topic) = catalog.topic(OFFSETS_TOPIC) else {
+        return loaded;
+    };
     for (partition, log) in topic.partitions.iter().enumerate() {
         let mut replay = Replay::default();
         match read_log(storage, *log, &mut replay) {
@@ -44,11 +49,15 @@ fn read_log(storage: &Storage, log: LogId, replay: &mut Replay) -> Result<(), St
     let mut next = ends.start;
     while next < ends.high_watermark {
         let fetched = storage.read(log, next, READ_BYTES).map_err(|error| error.to_string())?;
-        let after = end_of(&fetched.data).filter(|after| *after > next).ok_or("it ends before its end")?;
+        let after = end_of(&fetched.data)
+            .filter(|after| *after > next)
+            .ok_or("it ends before its end")?;
         let records = decode_all(&fetched.data, next, MAX_DECOMPRESSED_BYTES).map_err(|error| error.to_string())?;
         for record in records {
             let offset = record.offset;
-            replay.apply(record).map_err(|error| format!("offset {offset}: {error}"))?;
+            replay
+                .apply(record)
+                .map_err(|error| format!("offset {offset}: {error}"))?;
         }
         next = after;
     }
@@ -77,7 +86,11 @@ impl Replay {
     pub(super) fn apply(&mut self, stored: StoredRecord) -> Result<(), record::DecodeError> {
         let Some(key) = stored.key else { return Ok(()) };
         match record::decode_key(&key)? {
-            record::Key::Offset { group, topic, partition } => {
+            record::Key::Offset {
+                group,
+                topic,
+                partition,
+            } => {
                 let committed = stored.value.as_ref().map(record::decode_offset).transpose()?;
                 let offsets = self.offsets.entry(group.clone()).or_default();
                 offsets.restore(topic, partition, committed);
@@ -100,9 +113,15 @@ impl Replay {
     }
 
     fn finish(self, storage: &Storage, options: &GroupOptions, slots: &mut HashMap<Arc<str>, Arc<Slot>>) {
-        let Self { mut groups, mut offsets } = self;
+        let Self {
+            mut groups,
+            mut offsets,
+        } = self;
         let clock = storage.clock();
-        let now = Now { monotonic_ms: clock.monotonic_ms(), wall_ms: clock.now_ms() };
+        let now = Now {
+            monotonic_ms: clock.monotonic_ms(),
+            wall_ms: clock.now_ms(),
+        };
         let mut ids: Vec<Arc<str>> = groups.keys().chain(offsets.keys()).cloned().collect();
         ids.dedup();
         for id in ids {

@@ -129,7 +129,11 @@ impl Slot {
             armed: None,
             removed: false,
         };
-        Arc::new(Self { id, state: Mutex::new(state), settled: watch::Sender::new(0) })
+        Arc::new(Self {
+            id,
+            state: Mutex::new(state),
+            settled: watch::Sender::new(0),
+        })
     }
 }
 
@@ -165,7 +169,11 @@ impl GroupCoordinator {
             shared.arm(&slot, &mut slot.state.lock());
         }
         tokio::spawn(journal::apply(Arc::downgrade(&shared), receiver));
-        tokio::spawn(timers::run(Arc::downgrade(&shared), shared.timers.clone(), shared.storage.clock()));
+        tokio::spawn(timers::run(
+            Arc::downgrade(&shared),
+            shared.timers.clone(),
+            shared.storage.clock(),
+        ));
         tokio::spawn(upkeep::run(Arc::downgrade(&shared)));
         Ok(Self { shared })
     }
@@ -178,7 +186,10 @@ impl GroupCoordinator {
     /// A member joins; the answer comes when the rebalance ends.
     pub async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, Refused> {
         let member_id = request.member_id.clone();
-        let refused = move |error| Refused { error, member_id: member_id.clone() };
+        let refused = move |error| Refused {
+            error,
+            member_id: member_id.clone(),
+        };
         self.shared.check_group(group, Access::Change).map_err(&refused)?;
         self.shared.ensure_topic().await.map_err(&refused)?;
         // Only a member without an id can be the first of a group.
@@ -190,8 +201,16 @@ impl GroupCoordinator {
             let actions = state.group.join(request, token, self.shared.now());
             self.shared.run(slot, state, actions);
         });
-        joined.map_err(|error| refused(if error == Error::NotFound { Error::UnknownMember } else { error }))?;
-        receiver.await.unwrap_or_else(|_| Err(refused(Error::not_available("the broker is shutting down"))))
+        joined.map_err(|error| {
+            refused(if error == Error::NotFound {
+                Error::UnknownMember
+            } else {
+                error
+            })
+        })?;
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(refused(Error::not_available("the broker is shutting down"))))
     }
 
     /// A member asks for its assignment; the answer comes when the leader's is durable.
@@ -205,7 +224,9 @@ impl GroupCoordinator {
             let actions = state.group.sync(request, token, self.shared.now());
             self.shared.run(slot, state, actions);
         })?;
-        receiver.await.unwrap_or_else(|_| Err(Error::not_available("the broker is shutting down")))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(Error::not_available("the broker is shutting down")))
     }
 
     /// A member shows that it is alive.
@@ -219,7 +240,9 @@ impl GroupCoordinator {
         self.shared.check_group(group, Access::Change)?;
         let now = self.shared.now();
         // A heartbeat only moves deadlines away, so the timers need not hear of it.
-        self.shared.with_members(group, |_, state| state.group.heartbeat(member_id, instance_id, generation, now))?
+        self.shared.with_members(group, |_, state| {
+            state.group.heartbeat(member_id, instance_id, generation, now)
+        })?
     }
 
     /// A member leaves.
@@ -261,7 +284,10 @@ enum Access {
 impl Shared {
     fn now(&self) -> Now {
         let clock = self.storage.clock();
-        Now { monotonic_ms: clock.monotonic_ms(), wall_ms: clock.now_ms() }
+        Now {
+            monotonic_ms: clock.monotonic_ms(),
+            wall_ms: clock.now_ms(),
+        }
     }
 
     fn token(&self) -> Token {
@@ -269,7 +295,11 @@ impl Shared {
     }
 
     fn partition_of(&self, group: &str) -> u32 {
-        let partitions = self.topic.read().as_ref().map_or(self.partitions, |topic| topic.partitions.len() as u32);
+        let partitions = self
+            .topic
+            .read()
+            .as_ref()
+            .map_or(self.partitions, |topic| topic.partitions.len() as u32);
         partition_for_group(group, partitions)
     }
 
@@ -320,7 +350,10 @@ impl Shared {
             return Ok(slot.clone());
         }
         if slots.len() >= self.options.max_groups {
-            return Err(Error::not_available(format_args!("there are {} groups already", slots.len())));
+            return Err(Error::not_available(format_args!(
+                "there are {} groups already",
+                slots.len()
+            )));
         }
         let id: Arc<str> = group.into();
         let slot = Slot::new(id.clone(), Group::new(id.clone(), self.options.group, self.now()));
@@ -362,7 +395,9 @@ impl Shared {
     }
 
     fn arm(&self, slot: &Arc<Slot>, state: &mut SlotState) {
-        let Some(deadline) = state.group.next_deadline() else { return };
+        let Some(deadline) = state.group.next_deadline() else {
+            return;
+        };
         if state.armed.is_none_or(|armed| deadline < armed) {
             state.armed = Some(deadline);
             self.timers.add(deadline, slot.id.clone());
@@ -385,7 +420,9 @@ impl Shared {
 
 /// The partition of [`OFFSETS_TOPIC`] that holds a group: Kafka's rule, Java's `String.hashCode` without its sign.
 fn partition_for_group(group: &str, partitions: u32) -> u32 {
-    let hash = group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = group
+        .encode_utf16()
+        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     let hash = if hash == i32::MIN { 0 } else { hash.unsigned_abs() };
     hash % partitions.max(1)
 }

@@ -20,7 +20,9 @@ const REWRITE_ROUNDS: usize = 20;
 
 pub(super) async fn run(shared: Weak<Shared>) {
     loop {
-        let Some(interval_ms) = shared.upgrade().map(|shared| shared.options.upkeep_interval_ms) else { return };
+        let Some(interval_ms) = shared.upgrade().map(|shared| shared.options.upkeep_interval_ms) else {
+            return;
+        };
         tokio::time::sleep(Duration::from_millis(interval_ms)).await;
         let Some(shared) = shared.upgrade() else { return };
         shared.expire().await;
@@ -67,8 +69,19 @@ impl Shared {
             let appends = appends(self.log_of(&slot.id)?, records).map_err(Error::not_available)?;
             state.group.kill()?;
             let ticket = state.offsets.submit(&expired);
-            let written = Written::Deletion { ticket, changes: expired, reply };
-            self.write(slot, WriteSet { appends, ..WriteSet::default() }, written);
+            let written = Written::Deletion {
+                ticket,
+                changes: expired,
+                reply,
+            };
+            self.write(
+                slot,
+                WriteSet {
+                    appends,
+                    ..WriteSet::default()
+                },
+                written,
+            );
         } else if !expired.is_empty() {
             self.submit_offsets(slot, state, expired, WriteSet::default(), Some(reply))?;
         } else {
@@ -87,15 +100,26 @@ impl Shared {
             if !committed.topic_id.is_nil() && catalog.topic_by_id(committed.topic_id).is_none() {
                 return true;
             }
-            let base_ms = if group.protocol_type().is_some() { group.since_ms() } else { committed.commit_time_ms };
+            let base_ms = if group.protocol_type().is_some() {
+                group.since_ms()
+            } else {
+                committed.commit_time_ms
+            };
             let deadline_ms = match committed.expire_time_ms {
                 Some(deadline_ms) => deadline_ms,
-                None => base_ms.max(committed.commit_time_ms).saturating_add(self.options.offsets_retention_ms),
+                None => base_ms
+                    .max(committed.commit_time_ms)
+                    .saturating_add(self.options.offsets_retention_ms),
             };
             empty && now_ms >= deadline_ms
         };
-        let assigned = state.offsets.all_assigned().filter(|(_, _, committed)| expired(committed));
-        assigned.map(|(topic, partition, _)| (topic.clone(), partition, None)).collect()
+        let assigned = state
+            .offsets
+            .all_assigned()
+            .filter(|(_, _, committed)| expired(committed));
+        assigned
+            .map(|(topic, partition, _)| (topic.clone(), partition, None))
+            .collect()
     }
 
     /// Rewrites the logs that hold mostly what no longer counts.
@@ -108,7 +132,10 @@ impl Shared {
                 continue;
             }
             let slots = self.slots_of(partition as u32);
-            let live: usize = slots.iter().map(|slot| slot.state.lock().offsets.all_assigned().count() + 1).sum();
+            let live: usize = slots
+                .iter()
+                .map(|slot| slot.state.lock().offsets.all_assigned().count() + 1)
+                .sum();
             if records < (live as i64).saturating_mul(REWRITE_FACTOR) {
                 continue;
             }
@@ -121,7 +148,11 @@ impl Shared {
 
     fn slots_of(&self, partition: u32) -> Vec<Arc<Slot>> {
         let slots = self.slots.read();
-        slots.values().filter(|slot| self.partition_of(&slot.id) == partition).cloned().collect()
+        slots
+            .values()
+            .filter(|slot| self.partition_of(&slot.id) == partition)
+            .cloned()
+            .collect()
     }
 
     /// Writes everything that lives once more, then drops the log below `end`, which was the published end before the
@@ -133,9 +164,15 @@ impl Shared {
         }
         let changes = vec![Change::MoveLogStart { log, offset: end }];
         let (sender, receiver) = oneshot::channel();
-        self.storage.submit(WriteSet { changes, ..WriteSet::default() }, move |result| {
-            let _ = sender.send(result);
-        });
+        self.storage.submit(
+            WriteSet {
+                changes,
+                ..WriteSet::default()
+            },
+            move |result| {
+                let _ = sender.send(result);
+            },
+        );
         outcome(receiver).await.map(|_| ())
     }
 
