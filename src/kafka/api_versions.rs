@@ -44,6 +44,10 @@ macro_rules! apis {
         /// Every API served.
         pub const APIS: &[Api] = &[$(Api { key: ApiKey::$key, min: $min, max: $max }),*];
 
+        #[cfg(test)]
+        const CODEC_VERSIONS: &[kafka_protocol::protocol::VersionRange] =
+            &[$(<messages::$request as kafka_protocol::protocol::Message>::VERSIONS),*];
+
         /// Decodes a request that the walker has checked, lets its handler answer, and encodes the answer.
         pub async fn dispatch(
             ctx: &Context,
@@ -136,8 +140,8 @@ mod tests {
 
     #[test]
     fn the_codec_knows_every_version_that_is_advertised() {
-        for api in APIS {
-            let known = api.key.valid_versions();
+        // Not by `ApiKey::valid_versions`, which is ahead of what the messages can do in places.
+        for (api, known) in APIS.iter().zip(CODEC_VERSIONS) {
             assert!(
                 known.min <= api.min && api.max <= known.max,
                 "{api:?} but the codec has {known}"

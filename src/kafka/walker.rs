@@ -383,3 +383,7 @@ fn smallest(kind: &Kind, version: i16, flexible: bool) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "walker_tests.rs"]
+mod tests;
