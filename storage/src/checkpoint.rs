@@ -140,6 +140,12 @@ impl Checkpointer {
         let mut state = self.shared.state.write();
         let state = &mut *state;
         let lsn = state.lsn;
+        for (log, published) in &mut state.logs {
+            // By the journal's clock, so that live state and replayed state are equal.
+            if published.producers.expire(state.time_ms) {
+                state.touched.insert(*log);
+            }
+        }
         let mut fixed = Fixed {
             manifest: empty_manifest(state, self.generation, self.salt),
             dirty: Dirty::default(),
@@ -225,6 +231,7 @@ impl Checkpointer {
             .checkpoint_lsn
             .store(fixed.manifest.checkpoint_lsn, Ordering::Relaxed);
         shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        shared.sequencer.lock().expire_producers(shared.clock.now_ms());
         Ok(())
     }
 
@@ -247,23 +254,21 @@ impl Checkpointer {
         }
     }
 
-    /// Reads above the checkpointed end may still be mended by the journal; those below may not.
+    /// Reads above the checkpointed end may still be mended by the journal; those below may not. Segments
+    /// that were synced and are not written any more are closed.
     fn note_checkpointed(&self, fixed: &Fixed) {
         let mut state = self.shared.state.write();
         for stored in &fixed.manifest.logs {
             if let Some(published) = state.logs.get_mut(&stored.log) {
                 published.checkpointed_end = stored.end;
-                let active = published.segments.last().map(|segment| segment.base);
-                let sealed = published.segments.iter().filter(|segment| Some(segment.base) != active);
-                // Sealed and synced: nobody writes there again.
-                for segment in sealed.filter(|segment| {
-                    stored
-                        .segments
-                        .iter()
-                        .any(|known| known.base == segment.base && known.size_bytes == segment.size_bytes)
-                }) {
-                    segment.file.close();
-                }
+            }
+        }
+        for ((log, base), file) in &fixed.dirty.segments {
+            let active = state.logs.get(log).and_then(|published| published.segments.last());
+            let sealed = active.is_none_or(|active| active.base > *base);
+            let synced_whole = !self.shared.dirty.lock().segments.contains_key(&(*log, *base));
+            if sealed && synced_whole {
+                file.close();
             }
         }
     }
@@ -278,7 +283,12 @@ impl Fixed {
         let old = published
             .stored_producers
             .map(|old| published.dir.join(snapshot_name(old)));
-        if published.producers.is_empty() || published.fence.is_some() {
+        if published.fence.is_some() {
+            return;
+        }
+        if published.producers.is_empty() {
+            self.superseded.extend(old);
+            published.stored_producers = None;
             return;
         }
         let path = published.dir.join(snapshot_name(lsn));

@@ -33,6 +33,8 @@ pub(crate) struct Committer {
     /// The segment that each log is being written to.
     writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
     buffer: Vec<u8>,
+    /// Wall clock of the last frame.
+    time_ms: i64,
     stage: Stage,
 }
 
@@ -66,6 +68,7 @@ impl Committer {
             previous_ends: Vec::new(),
             writers: HashMap::new(),
             buffer: Vec::new(),
+            time_ms: i64::MIN,
             stage: Stage::Idle,
         }
     }
@@ -148,13 +151,14 @@ impl Committer {
             self.buffer.extend_from_slice(&batch.header.encode());
             self.buffer.extend_from_slice(&batch.payload);
         }
+        self.time_ms = self.shared.clock.now_ms();
         let header = FrameHeader {
             salt: self.salt,
             lsn: self.lsn + 1,
             file,
             position,
             synced_lsn: self.synced_lsn,
-            time_ms: self.shared.clock.now_ms(),
+            time_ms: self.time_ms,
             body_bytes,
             parts: runs.iter().map(|run| run.part).collect(),
             previous_ends: std::mem::take(&mut self.previous_ends),
@@ -217,7 +221,7 @@ impl Committer {
         if !group.runs.is_empty() {
             let mut state = self.shared.state.write();
             state.apply_controls(self.lsn, &group.controls);
-            state.apply_runs(runs);
+            state.apply_runs(runs, self.time_ms);
             state.drop_below_starts(self.lsn, logs.iter().copied());
             state.lsn = self.lsn;
             state.journal_end = self.journal.end();

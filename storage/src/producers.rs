@@ -14,6 +14,8 @@ use crate::error::WriteError;
 const REMEMBERED_BATCHES: usize = 5;
 /// Distances in the sequence space of 2^31 beyond this are taken to lie behind, not ahead.
 const HALF_SEQUENCE_SPACE: u32 = 1 << 30;
+/// A producer that has been silent for this long is unknown again (`producer.id.expiration.ms`).
+const EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// One remembered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub struct ProducerBatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Producer {
     epoch: i16,
+    /// Wall clock of the last batch, as it stands in the journal.
+    last_ms: i64,
     batches: VecDeque<ProducerBatch>,
 }
 
@@ -63,6 +67,12 @@ fn next_sequence(sequence: i32) -> i32 {
     }
 }
 
+impl Producer {
+    fn is_expired(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.last_ms) > EXPIRATION_MS
+    }
+}
+
 impl ProducerTable {
     /// True if no producer is remembered.
     pub fn is_empty(&self) -> bool {
@@ -70,9 +80,11 @@ impl ProducerTable {
     }
 
     /// Judges a batch by Kafka's rules (`ProducerAppendInfo`): an unknown producer may begin anywhere,
-    /// a new epoch begins at 0, everything else follows the last sequence or repeats a known batch.
-    pub fn check(&self, batch: &BatchHeader) -> Result<Verdict, WriteError> {
-        let Some(producer) = self.producers.get(&batch.producer_id) else {
+    /// a new epoch begins at 0, everything else follows the last sequence or repeats a known batch. Whether
+    /// an expired producer was already forgotten makes no difference.
+    pub fn check(&self, batch: &BatchHeader, now_ms: i64) -> Result<Verdict, WriteError> {
+        let known = self.producers.get(&batch.producer_id);
+        let Some(producer) = known.filter(|producer| !producer.is_expired(now_ms)) else {
             return Ok(Verdict::Append);
         };
         if batch.producer_epoch < producer.epoch {
@@ -116,18 +128,20 @@ impl ProducerTable {
     }
 
     /// Remembers a batch that has its offsets.
-    pub fn note(&mut self, batch: &BatchHeader) {
+    pub fn note(&mut self, batch: &BatchHeader, now_ms: i64) {
         if batch.producer_id < 0 || batch.is_control() {
             return;
         }
         let producer = self.producers.entry(batch.producer_id).or_insert_with(|| Producer {
             epoch: batch.producer_epoch,
+            last_ms: now_ms,
             batches: VecDeque::new(),
         });
-        if producer.epoch != batch.producer_epoch {
+        if producer.epoch != batch.producer_epoch || producer.is_expired(now_ms) {
             producer.epoch = batch.producer_epoch;
             producer.batches.clear();
         }
+        producer.last_ms = now_ms;
         producer.batches.push_back(ProducerBatch {
             first_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
@@ -138,6 +152,13 @@ impl ProducerTable {
         if producer.batches.len() > REMEMBERED_BATCHES {
             producer.batches.pop_front();
         }
+    }
+
+    /// Forgets producers that have been silent for too long. True if there were any.
+    pub fn expire(&mut self, now_ms: i64) -> bool {
+        let before = self.producers.len();
+        self.producers.retain(|_, producer| !producer.is_expired(now_ms));
+        self.producers.len() < before
     }
 }
 
@@ -167,54 +188,64 @@ mod tests {
     #[test]
     fn a_repeated_batch_has_the_original_offset() {
         let mut table = ProducerTable::default();
-        table.note(&batch(0, 0, 3, 100));
-        table.note(&batch(0, 3, 1, 110));
+        table.note(&batch(0, 0, 3, 100), 0);
+        table.note(&batch(0, 3, 1, 110), 0);
         assert_eq!(
-            table.check(&batch(0, 0, 3, 0)),
+            table.check(&batch(0, 0, 3, 0), 0),
             Ok(Verdict::Duplicate {
                 first_offset: 100,
                 last_offset: 102,
                 max_timestamp: 7
             })
         );
-        assert_eq!(table.check(&batch(0, 4, 2, 0)), Ok(Verdict::Append));
+        assert_eq!(table.check(&batch(0, 4, 2, 0), 0), Ok(Verdict::Append));
     }
 
     #[test]
     fn a_gap_is_refused_and_an_old_batch_is_told_apart() {
         let mut table = ProducerTable::default();
         for number in 0..8 {
-            table.note(&batch(0, number, 1, i64::from(number)));
+            table.note(&batch(0, number, 1, i64::from(number)), 0);
         }
         assert_eq!(
-            table.check(&batch(0, 9, 1, 0)),
+            table.check(&batch(0, 9, 1, 0), 0),
             Err(WriteError::OutOfOrderSequence { expected: 8, got: 9 })
         );
-        assert_eq!(table.check(&batch(0, 1, 1, 0)), Err(WriteError::DuplicateSequence));
+        assert_eq!(table.check(&batch(0, 1, 1, 0), 0), Err(WriteError::DuplicateSequence));
     }
 
     #[test]
     fn an_old_epoch_is_refused_and_a_new_one_begins_at_zero() {
         let mut table = ProducerTable::default();
-        table.note(&batch(3, 0, 1, 0));
+        table.note(&batch(3, 0, 1, 0), 0);
         assert_eq!(
-            table.check(&batch(2, 1, 1, 0)),
+            table.check(&batch(2, 1, 1, 0), 0),
             Err(WriteError::InvalidProducerEpoch { current: 3, got: 2 })
         );
         assert_eq!(
-            table.check(&batch(4, 5, 1, 0)),
+            table.check(&batch(4, 5, 1, 0), 0),
             Err(WriteError::OutOfOrderSequence { expected: 0, got: 5 })
         );
-        assert_eq!(table.check(&batch(4, 0, 1, 0)), Ok(Verdict::Append));
+        assert_eq!(table.check(&batch(4, 0, 1, 0), 0), Ok(Verdict::Append));
     }
 
     #[test]
     fn sequences_wrap_to_zero() {
         let mut table = ProducerTable::default();
-        table.note(&batch(0, i32::MAX, 1, 0));
-        assert_eq!(table.check(&batch(0, 0, 1, 0)), Ok(Verdict::Append));
+        table.note(&batch(0, i32::MAX, 1, 0), 0);
+        assert_eq!(table.check(&batch(0, 0, 1, 0), 0), Ok(Verdict::Append));
         let mut table = ProducerTable::default();
-        table.note(&batch(0, i32::MAX - 1, 4, 0));
-        assert_eq!(table.check(&batch(0, 2, 1, 0)), Ok(Verdict::Append));
+        table.note(&batch(0, i32::MAX - 1, 4, 0), 0);
+        assert_eq!(table.check(&batch(0, 2, 1, 0), 0), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_silent_producer_is_unknown_again() {
+        let mut table = ProducerTable::default();
+        table.note(&batch(3, 7, 1, 0), 0);
+        assert!(table.check(&batch(0, 5, 1, 0), EXPIRATION_MS).is_err());
+        assert_eq!(table.check(&batch(0, 5, 1, 0), EXPIRATION_MS + 1), Ok(Verdict::Append));
+        assert!(!table.expire(EXPIRATION_MS));
+        assert!(table.expire(EXPIRATION_MS + 1) && table.is_empty());
     }
 }

@@ -83,7 +83,7 @@ impl Shared {
             let file = self.open_reader(&start)?;
             let mut walk = walk_from(&start, file, 0);
             let failed = |error| self.read_error(log, &start, error);
-            while let Some((header, _, bytes)) = walk.next().map_err(failed)? {
+            while let Some((header, bytes)) = walk.next().map_err(failed)? {
                 if header.max_timestamp >= timestamp_ms && header.last_offset() >= start.log_start {
                     return Ok(Some(Bytes::copy_from_slice(bytes)));
                 }
@@ -190,7 +190,7 @@ impl Shared {
         let mut data = Vec::new();
         loop {
             match walk.next() {
-                Ok(Some((header, _, bytes))) => {
+                Ok(Some((header, bytes))) => {
                     if header.last_offset() < from {
                         continue;
                     }

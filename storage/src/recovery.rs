@@ -226,6 +226,7 @@ fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Sta
         touched: BTreeSet::new(),
         removals: Vec::new(),
         data_dir: data_dir.into(),
+        time_ms: i64::MIN,
     })
 }
 
@@ -235,8 +236,8 @@ fn rebuild_producers(disk: &dyn Disk, log: &LogState) -> ProducerTable {
     for segment in &log.segments {
         let Ok(file) = segment.file.reader(disk) else { continue };
         let mut walk = SegmentWalk::new(file, segment.size_bytes, 0, segment.base, 1 << 20);
-        while let Ok(Some((header, _, _))) = walk.next() {
-            table.note(&header);
+        while let Ok(Some((header, _))) = walk.next() {
+            table.note(&header, header.max_timestamp);
         }
     }
     table
@@ -472,11 +473,14 @@ impl Replay<'_> {
             let written = handles.writer.write_at(run, u64::from(part.position));
             written.map_err(OpenError::io("cannot write", &file.path))?;
             let headers = part.batches(run).unwrap_or_default();
-            self.state.apply_runs(&[AppliedRun {
-                part: *part,
-                headers,
-                file,
-            }]);
+            self.state.apply_runs(
+                &[AppliedRun {
+                    part: *part,
+                    headers,
+                    file,
+                }],
+                frame.header.time_ms,
+            );
         }
         Ok(())
     }

@@ -292,7 +292,7 @@ impl SegmentWalk {
     }
 
     /// The next batch, or none at the published end of the segment.
-    pub fn next(&mut self) -> Result<Option<(BatchHeader, u64, &[u8])>, WalkError> {
+    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
         if self.position >= self.size_bytes {
             return Ok(None);
         }
@@ -314,10 +314,9 @@ impl SegmentWalk {
             Some(Err(error)) => return Err(self.damaged(error)),
             None => return Err(self.damaged("the file is shorter than the segment")),
         };
-        let position = self.position;
         self.position += size as u64;
         self.next_offset = header.last_offset() + 1;
         let bytes = self.buffer.get(from..from + size).unwrap_or_default();
-        Ok(Some((header, position, bytes)))
+        Ok(Some((header, bytes)))
     }
 }

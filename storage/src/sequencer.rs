@@ -30,6 +30,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<Receipt, WriteError>) + Send>;
 /// Segment files are addressed by 31 bits, as Kafka's are.
 const MAX_SEGMENT_BYTES: u64 = i32::MAX as u64;
 const RESERVED_FREE_BYTES: u64 = 64 << 20;
+/// A write set without records needs no more than the journal's next pre-written stretch.
+const CONTROL_FREE_BYTES: u64 = 16 << 20;
 const CONTROL_BATCH_RECORDS: usize = 1000;
 
 /// A batch with its offset: a header of its own, and the payload as it came.
@@ -210,6 +212,13 @@ impl Sequencer {
         !self.groups.is_empty()
     }
 
+    /// Forgets producers that have been silent for too long.
+    pub fn expire_producers(&mut self, now_ms: i64) {
+        for assigned in self.logs.values_mut() {
+            assigned.producers.expire(now_ms);
+        }
+    }
+
     /// Refuses everything from now on and hands out everybody who waits.
     pub fn refuse(&mut self, error: WriteError) -> Vec<Waiter> {
         self.refusing.get_or_insert(error);
@@ -228,7 +237,13 @@ impl Sequencer {
         if size_bytes > max_bytes || batches > MAX_PARTS / 4 {
             return Err(WriteError::TooLarge { size_bytes, max_bytes });
         }
-        let needed_bytes = self.unapplied_bytes + size_bytes + now.journal_file_bytes + RESERVED_FREE_BYTES;
+        // Deletions must go through on a full disk: they only need room for their own frame.
+        let reserved = if ws.appends.is_empty() {
+            CONTROL_FREE_BYTES
+        } else {
+            now.journal_file_bytes + RESERVED_FREE_BYTES
+        };
+        let needed_bytes = self.unapplied_bytes + size_bytes + reserved;
         if now.free_bytes < needed_bytes {
             return Err(WriteError::NoSpace {
                 free_bytes: now.free_bytes,
@@ -247,7 +262,7 @@ impl Sequencer {
         }
         let mut plan = Plan::default();
         for (place, append) in ws.appends.iter().enumerate() {
-            let verdict = self.check_append(append, ws.appends.get(..place).unwrap_or_default())?;
+            let verdict = self.check_append(append, ws.appends.get(..place).unwrap_or_default(), now.wall_ms)?;
             plan.verdicts.push(verdict);
         }
         self.check_changes(ws)?;
@@ -266,7 +281,7 @@ impl Sequencer {
     }
 
     /// Judges one append; `before` are the appends of the same write set that come first.
-    fn check_append(&self, append: &Append, before: &[Append]) -> Result<Verdict, WriteError> {
+    fn check_append(&self, append: &Append, before: &[Append], now_ms: i64) -> Result<Verdict, WriteError> {
         let assigned = self.log(append.log)?;
         if append.log == CONTROL_LOG {
             return Err(WriteError::UnknownLog(CONTROL_LOG));
@@ -278,16 +293,18 @@ impl Sequencer {
         let earlier = before.iter().filter(|other| other.log == append.log);
         let mut overlay = None;
         for other in earlier.flat_map(|other| other.batches.headers()) {
-            overlay.get_or_insert_with(|| assigned.producers.clone()).note(other);
+            overlay
+                .get_or_insert_with(|| assigned.producers.clone())
+                .note(other, now_ms);
         }
         if let [only] = headers {
-            return overlay.as_ref().unwrap_or(&assigned.producers).check(only);
+            return overlay.as_ref().unwrap_or(&assigned.producers).check(only, now_ms);
         }
         // Several batches of one append stand or fall together: a part that is a duplicate is an error.
         let mut table = overlay.unwrap_or_else(|| assigned.producers.clone());
         for header in headers.iter().filter(|header| header.has_producer()) {
-            match table.check(header)? {
-                Verdict::Append => table.note(header),
+            match table.check(header, now_ms)? {
+                Verdict::Append => table.note(header, now_ms),
                 Verdict::Duplicate { .. } => return Err(WriteError::DuplicateSequence),
             }
         }
@@ -368,14 +385,13 @@ impl Sequencer {
         let firsts = self.first_offsets(&ws, &plan);
         let controls = self.resolve(&ws.changes, &firsts, &mut receipt);
         let control_batches = encode_controls(&controls, now.wall_ms)?;
-        self.begin_write_set();
-        let mut written = !controls.is_empty();
+        let written = !controls.is_empty() || plan.verdicts.contains(&Verdict::Append);
+        if written {
+            self.begin_write_set();
+        }
         for (append, verdict) in ws.appends.into_iter().zip(plan.verdicts) {
             let appended = match verdict {
-                Verdict::Append => {
-                    written = true;
-                    self.append(append.log, &append.batches, append.log_append_time, now)
-                }
+                Verdict::Append => self.append(append.log, &append.batches, append.log_append_time, now),
                 Verdict::Duplicate {
                     first_offset,
                     last_offset,
@@ -586,7 +602,7 @@ impl Sequencer {
             };
             assigned.segment_bytes += header.size_bytes() as u64;
             assigned.end = header.last_offset() + 1;
-            assigned.producers.note(&header);
+            assigned.producers.note(&header, now.wall_ms);
             appended.log_start = assigned.start;
             if appended.first_offset < 0 {
                 appended.first_offset = header.base_offset;

@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub touched: BTreeSet<LogId>,
     pub removals: Vec<Removal>,
     pub data_dir: PathBuf,
+    /// Wall clock of the last frame.
+    pub time_ms: i64,
 }
 
 /// Batches that stand in a segment and are about to be published.
@@ -156,7 +158,7 @@ impl LogState {
     }
 
     /// Takes note of batches that stand in a segment. The high watermark moves.
-    pub fn publish(&mut self, run: &AppliedRun) {
+    pub fn publish(&mut self, run: &AppliedRun, time_ms: i64) {
         if self
             .segments
             .last()
@@ -182,7 +184,7 @@ impl LogState {
             {
                 self.leader_epochs.push((header.leader_epoch, header.base_offset));
             }
-            self.producers.note(header);
+            self.producers.note(header, time_ms);
         }
         self.end = self.end.max(run.part.last_offset.saturating_add(1));
     }
@@ -268,11 +270,12 @@ impl State {
         }
     }
 
-    /// Publishes the batches of a frame. Those of logs that are gone are skipped.
-    pub fn apply_runs(&mut self, runs: &[AppliedRun]) {
+    /// Publishes the batches of a frame, written at a wall-clock time. Those of logs that are gone are skipped.
+    pub fn apply_runs(&mut self, runs: &[AppliedRun], time_ms: i64) {
+        self.time_ms = time_ms;
         for run in runs {
             if let Some(state) = self.logs.get_mut(&run.part.log) {
-                state.publish(run);
+                state.publish(run, time_ms);
                 self.touched.insert(run.part.log);
             }
         }
