@@ -143,7 +143,7 @@ struct Group {
     records: Vec<Record>,
 }
 
-fn build_batches(records: Vec<Record>, max_bytes: usize) -> Result<Vec<CheckedBatches>, BrokerError> {
+pub(crate) fn build_batches(records: Vec<Record>, max_bytes: usize) -> Result<Vec<CheckedBatches>, BrokerError> {
     let mut batches = Vec::new();
     let mut builder = BatchBuilder::new();
     let mut held = 0;

@@ -17,7 +17,12 @@ struct Writer {
 impl Writer {
     fn body(schema: &Schema, version: i16, seed: u64) -> Vec<u8> {
         let random = SmallRng::seed_from_u64(seed);
-        let mut writer = Writer { out: Vec::new(), random, version, flexible: schema.is_flexible(version) };
+        let mut writer = Writer {
+            out: Vec::new(),
+            random,
+            version,
+            flexible: schema.is_flexible(version),
+        };
         writer.fields(schema.fields);
         writer.out
     }
@@ -34,7 +39,10 @@ impl Writer {
     }
 
     fn tags(&mut self, fields: &[Field]) {
-        let mut tagged: Vec<&Field> = fields.iter().filter(|field| field.tagged.contain(self.version)).collect();
+        let mut tagged: Vec<&Field> = fields
+            .iter()
+            .filter(|field| field.tagged.contain(self.version))
+            .collect();
         tagged.retain(|_| self.random.random());
         tagged.sort_by_key(|field| field.tag);
         let unknown = self.random.random_range(0..2_u32);
@@ -92,10 +100,12 @@ impl Writer {
         match (length, self.flexible, is_string) {
             (length, true, _) => self.varint(length.map_or(0, |length| length as u32 + 1)),
             (length, false, true) => {
-                self.out.extend_from_slice(&length.map_or(-1, |length| length as i16).to_be_bytes());
+                self.out
+                    .extend_from_slice(&length.map_or(-1, |length| length as i16).to_be_bytes());
             }
             (length, false, false) => {
-                self.out.extend_from_slice(&length.map_or(-1, |length| length as i32).to_be_bytes());
+                self.out
+                    .extend_from_slice(&length.map_or(-1, |length| length as i32).to_be_bytes());
             }
         }
     }
@@ -113,7 +123,9 @@ impl Writer {
 fn all() -> Vec<(&'static Schema, ApiKey, i16)> {
     let mut all = Vec::new();
     for schema in SCHEMAS {
-        let Ok(key) = ApiKey::try_from(schema.api_key) else { continue };
+        let Ok(key) = ApiKey::try_from(schema.api_key) else {
+            continue;
+        };
         let known = key.valid_versions();
         for version in known.min.max(schema.versions.0)..=known.max.min(schema.versions.1) {
             all.push((schema, key, version));
@@ -132,7 +144,10 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<(RequestKind, usize)
 fn the_table_has_every_api_that_is_served_in_all_its_versions() {
     for api in crate::kafka::api_versions::APIS {
         let schema = Schema::find(api.key as i16).unwrap();
-        assert!(schema.versions.contain(api.min) && schema.versions.contain(api.max), "{api:?}");
+        assert!(
+            schema.versions.contain(api.min) && schema.versions.contain(api.max),
+            "{api:?}"
+        );
     }
 }
 
@@ -140,11 +155,26 @@ fn the_table_has_every_api_that_is_served_in_all_its_versions() {
 fn hostile_counts_are_refused_before_anything_is_allocated() {
     let check = |api_key, version, body: &[u8]| Schema::find(api_key).unwrap().check(version, body);
     // The four bytes that ask the codec for 155 GB.
-    assert!(matches!(check(3, 1, b"\x7f\xff\xff\xff"), Err(Malformed::Truncated { .. })));
-    assert!(matches!(check(3, 1, b"\xff\xff\xff\xfe"), Err(Malformed::BadLength { length: -2, .. })));
-    assert!(matches!(check(3, 0, b"\xff\xff\xff\xff"), Err(Malformed::BadLength { length: -1, .. })));
-    assert!(matches!(check(3, 9, b"\xff\xff\xff\xff\x0f"), Err(Malformed::Truncated { .. })));
-    assert!(matches!(check(3, 9, b"\xff\xff\xff\xff\xff\x01"), Err(Malformed::BadTags { .. })));
+    assert!(matches!(
+        check(3, 1, b"\x7f\xff\xff\xff"),
+        Err(Malformed::Truncated { .. })
+    ));
+    assert!(matches!(
+        check(3, 1, b"\xff\xff\xff\xfe"),
+        Err(Malformed::BadLength { length: -2, .. })
+    ));
+    assert!(matches!(
+        check(3, 0, b"\xff\xff\xff\xff"),
+        Err(Malformed::BadLength { length: -1, .. })
+    ));
+    assert!(matches!(
+        check(3, 9, b"\xff\xff\xff\xff\x0f"),
+        Err(Malformed::Truncated { .. })
+    ));
+    assert!(matches!(
+        check(3, 9, b"\xff\xff\xff\xff\xff\x01"),
+        Err(Malformed::BadTags { .. })
+    ));
     // As many empty strings as there are bytes: each would take 32 bytes in memory.
     let mut empties = 1_000_000_u32.to_be_bytes().to_vec();
     empties.resize(4 + 2_000_000, 0);
