@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
-use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolation, OffsetAt, StoredRecord};
+use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolation, OffsetAt};
 
 use super::bootstrap::BootstrapArgs;
+use super::format::Format;
 use super::position::{Position, chosen_partitions};
-use super::record_json::record_json;
 
 /// Arguments of `riverlog consume`.
 #[derive(Debug, clap::Args)]
@@ -33,12 +32,6 @@ pub struct ConsumeArgs {
     format: Format,
     #[command(flatten)]
     bootstrap: BootstrapArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Writes the records that are there and, with `--follow`, those that come.
@@ -122,18 +115,8 @@ impl<W: Write> Sink<W> {
                 break;
             }
             self.left -= 1;
-            self.write_record(fetched.partition, record)?;
+            self.format.write(&mut self.out, fetched.partition, record)?;
         }
         self.out.flush()
-    }
-
-    fn write_record(&mut self, partition: i32, record: &StoredRecord) -> io::Result<()> {
-        match self.format {
-            Format::Text => {
-                self.out.write_all(record.value.as_deref().unwrap_or_default())?;
-            }
-            Format::Json => serde_json::to_writer(&mut self.out, &record_json(partition, record))?,
-        }
-        self.out.write_all(b"\n")
     }
 }

@@ -2,11 +2,12 @@
 
 mod bootstrap;
 pub mod consume;
+mod format;
 pub mod group;
 mod output;
 mod position;
 pub mod produce;
-mod record_json;
+pub mod replay;
 pub mod serve;
 mod time;
 pub mod topic;
@@ -34,6 +35,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Write a topic's records to standard output.
     Consume(consume::ConsumeArgs),
+    /// Replay a range of a topic, at any pace, to standard output or into a topic.
+    Replay(replay::ReplayArgs),
     /// List, describe, reset and delete consumer groups.
     Group(group::GroupArgs),
 }
@@ -63,6 +66,7 @@ async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Topic(args) => topic::run(args).await,
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
         Command::Group(args) => group::run(args).await,
     }
 }

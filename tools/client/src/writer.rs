@@ -43,6 +43,9 @@ pub struct WriterOptions {
     pub compression: Compression,
     /// How long a batch is tried again before the writer gives up.
     pub delivery_timeout: Duration,
+    /// Another process may write with the same identity. Then "I have that already" need not mean our
+    /// batch, so it is an error.
+    pub shared_identity: bool,
 }
 
 impl Default for WriterOptions {
@@ -52,6 +55,7 @@ impl Default for WriterOptions {
             max_in_flight: 5,
             compression: Compression::None,
             delivery_timeout: Duration::from_secs(120),
+            shared_identity: false,
         }
     }
 }
@@ -329,7 +333,7 @@ impl Lane {
         let base_offset = match answer {
             Ok(base_offset) => base_offset,
             // It is there already, so long ago that the broker does not know where.
-            Err(e) if e.code() == Some(ResponseError::DuplicateSequenceNumber) => -1,
+            Err(e) if e.code() == Some(ResponseError::DuplicateSequenceNumber) && !self.options.shared_identity => -1,
             Err(error) => return self.rewind(Some(batch), error),
         };
         self.confirmed = true;

@@ -1,13 +1,39 @@
-//! A record as a line of JSON.
+//! A record as a line of output.
 
+use std::io::{self, Write};
+
+use clap::ValueEnum;
 use riverlog_client::StoredRecord;
 use serde_json::{Map, Value, json};
 
 use super::time;
 
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The value.
+    Text,
+    /// Everything.
+    Json,
+}
+
+impl Format {
+    /// Writes the record and ends the line.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn write(self, out: &mut impl Write, partition: i32, record: &StoredRecord) -> io::Result<()> {
+        match self {
+            Self::Text => out.write_all(record.value.as_deref().unwrap_or_default())?,
+            Self::Json => serde_json::to_writer(&mut *out, &record_json(partition, record))?,
+        }
+        out.write_all(b"\n")
+    }
+}
+
 /// Key, value and headers as strings where they are UTF-8, else as `{"base16": "…"}`, so that nothing is
 /// lost and nobody has to guess.
-pub fn record_json(partition: i32, record: &StoredRecord) -> Value {
+fn record_json(partition: i32, record: &StoredRecord) -> Value {
     let headers: Vec<Value> = record
         .headers
         .iter()

@@ -1,0 +1,182 @@
+//! Writes records into the destination: one sequence for each pair of source and destination partition.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use riverlog_client::partitioner::partition_for_key;
+use riverlog_client::{Client, Error, Identity, PartitionWriter, Record, StoredRecord, WriterOptions};
+use tokio::sync::Semaphore;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use crate::claim::Claim;
+use crate::tail::{self, HEADER, Reached};
+
+/// The bytes that are on their way to the destination.
+const MEMORY_BYTES: usize = 32 * 1024 * 1024;
+
+type Pair = (i32, i32);
+
+/// The writers of one replay.
+pub(crate) struct Lanes {
+    client: Client,
+    name: Option<String>,
+    destination: String,
+    destination_partitions: u32,
+    same_partitions: bool,
+    producers: HashMap<i32, i64>,
+    reached: HashMap<Pair, Reached>,
+    writers: HashMap<Pair, PartitionWriter>,
+    memory: Arc<Semaphore>,
+    outstanding: VecDeque<oneshot::Receiver<Result<i64, Error>>>,
+    pub acknowledged: u64,
+}
+
+impl Lanes {
+    /// Reads from the destination how far a named replay has come.
+    pub async fn open(client: &Client, name: Option<&str>, claim: &Claim) -> anyhow::Result<Self> {
+        let producers: HashMap<i32, i64> = claim
+            .spans
+            .iter()
+            .zip(&claim.producer_ids)
+            .map(|(span, id)| (span.partition, *id))
+            .collect();
+        let mut lanes = Self {
+            client: client.clone(),
+            name: name.map(str::to_owned),
+            destination: claim.destination.clone(),
+            destination_partitions: u32::try_from(claim.destination_starts.len())?.max(1),
+            same_partitions: claim.same_partitions,
+            producers,
+            reached: HashMap::new(),
+            writers: HashMap::new(),
+            memory: Arc::new(Semaphore::new(MEMORY_BYTES)),
+            outstanding: VecDeque::new(),
+            acknowledged: 0,
+        };
+        if let Some(name) = name {
+            lanes.find_reached(name, &claim.destination_starts).await?;
+        }
+        Ok(lanes)
+    }
+
+    async fn find_reached(&mut self, name: &str, starts: &[i64]) -> anyhow::Result<()> {
+        for (partition, start) in (0..).zip(starts) {
+            let producers: Vec<(i64, i32)> = self
+                .producers
+                .iter()
+                .filter(|(source, _)| !self.same_partitions || **source == partition)
+                .map(|(source, id)| (*id, *source))
+                .collect();
+            let at = (self.destination.as_str(), partition);
+            let reached = tail::find(&self.client, name, at, *start, &producers).await?;
+            for (id, source) in producers {
+                if let Some(at) = reached.get(&id) {
+                    self.reached.insert((source, partition), *at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to go on in a source partition: behind what every destination partition has.
+    pub fn resume_at(&self, source: i32, from: i64) -> i64 {
+        let destinations: Vec<i32> = match self.same_partitions {
+            true => vec![source],
+            false => (0..i32::try_from(self.destination_partitions).unwrap_or(0)).collect(),
+        };
+        let next = destinations.iter().map(|destination| {
+            let reached = self.reached.get(&(source, *destination));
+            reached.map_or(from, |at| at.source_offset + 1)
+        });
+        next.min().unwrap_or(from)
+    }
+
+    /// Hands a record over, unless the destination has it. Waits while too much is on its way.
+    pub async fn send(&mut self, source: i32, record: StoredRecord) -> Result<(), Error> {
+        let destination = self.destination_of(source, &record);
+        let pair = (source, destination);
+        let has_it = |at: &Reached| record.offset <= at.source_offset;
+        if self.reached.get(&pair).is_some_and(has_it) {
+            return Ok(());
+        }
+        let size_bytes = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len) + 256;
+        let mut headers = record.headers;
+        if let Some(name) = &self.name {
+            let value = tail::header_value(name, source, record.offset);
+            headers.push((Bytes::from_static(HEADER.as_bytes()), Some(value)));
+        }
+        let record = Record {
+            key: record.key,
+            value: record.value,
+            headers,
+            timestamp_ms: record.timestamp_ms,
+        };
+        let permits = u32::try_from(size_bytes.min(MEMORY_BYTES)).unwrap_or(u32::MAX);
+        let memory = self.memory.clone().acquire_many_owned(permits).await.ok();
+        let receiver = self.writer(pair).send(record, memory).await?;
+        self.outstanding.push_back(receiver);
+        self.settle()
+    }
+
+    fn destination_of(&self, source: i32, record: &StoredRecord) -> i32 {
+        if self.same_partitions {
+            return source;
+        }
+        let partition = match &record.key {
+            Some(key) => partition_for_key(key, self.destination_partitions),
+            // The same for every start, so that a restart knows where to look.
+            None => source.unsigned_abs() % self.destination_partitions,
+        };
+        i32::try_from(partition).unwrap_or(0)
+    }
+
+    fn writer(&mut self, pair: Pair) -> &PartitionWriter {
+        let (source, destination) = pair;
+        self.writers.entry(pair).or_insert_with(|| {
+            let reached = self.reached.get(&pair);
+            let identity = Identity {
+                producer_id: self.producers.get(&source).copied().unwrap_or(-1),
+                producer_epoch: 0,
+                // After 2^31 - 1 comes 0.
+                next_sequence: reached.map_or(0, |at| at.sequence.checked_add(1).unwrap_or(0)),
+            };
+            let options = WriterOptions {
+                shared_identity: true,
+                ..WriterOptions::default()
+            };
+            PartitionWriter::start(&self.client, &self.destination, destination, identity, options)
+        })
+    }
+
+    /// Takes the answers that are there.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        while let Some(oldest) = self.outstanding.front_mut() {
+            match oldest.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(()),
+                answer => {
+                    self.outstanding.pop_front();
+                    answer.unwrap_or_else(|_| Err(ended()))?;
+                    self.acknowledged += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for every answer, also after a failure; tells the first one.
+    pub async fn finish(&mut self) -> Result<(), Error> {
+        let mut first = Ok(());
+        while let Some(receiver) = self.outstanding.pop_front() {
+            match receiver.await.unwrap_or_else(|_| Err(ended())) {
+                Ok(_) => self.acknowledged += 1,
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        first
+    }
+}
+
+fn ended() -> Error {
+    Error::Stopped("the writer has ended".to_owned())
+}
