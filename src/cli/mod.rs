@@ -28,7 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the broker: Kafka protocol and HTTP over one data directory.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Create, list, describe, alter and delete topics.
     Topic(topic::TopicArgs),
     /// Write lines of standard input to a topic.
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::run(args, started).await,
+        Command::Serve(args) => serve::run(*args, started).await,
         Command::Topic(args) => topic::run(args).await,
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
