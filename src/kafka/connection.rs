@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::api_versions::{self, Api};
 use super::frame::{Request, RequestHead};
-use super::frame_reader::{Frame, FrameReader, ReadFrameError, time_for};
+use super::frame_reader::{Frame, FrameReader, PROGRESS_BYTES, PROGRESS_TIME, ReadFrameError};
 use super::gate::Gate;
 use super::handlers::api_versions::unsupported;
 use super::listener::Listener;
@@ -294,10 +294,14 @@ impl Connection {
     }
 
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
-        match timeout(time_for(bytes.len()), self.writer.write_all_buf(&mut bytes)).await {
-            Ok(written) => written.map_err(Closed::Write),
-            Err(_) => Err(Closed::WriteStalled),
+        while !bytes.is_empty() {
+            let mut part = bytes.split_to(bytes.len().min(PROGRESS_BYTES));
+            match timeout(PROGRESS_TIME, self.writer.write_all_buf(&mut part)).await {
+                Ok(written) => written.map_err(Closed::Write)?,
+                Err(_) => return Err(Closed::WriteStalled),
+            }
         }
+        Ok(())
     }
 }
 

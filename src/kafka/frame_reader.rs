@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
@@ -24,8 +24,10 @@ pub(super) enum ReadFrameError {
     BadLength { length: i32, max: usize },
     #[error("the connection ended in the middle of a request")]
     Cut,
-    #[error("a request of {0} bytes did not arrive in time")]
+    #[error("a request of {0} bytes arrives too slowly")]
     Stalled(usize),
+    #[error("there was no memory for a request of {0} bytes for too long")]
+    NoRoom(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -44,12 +46,16 @@ const LENGTH_BYTES: usize = 4;
 const SMALLEST_FRAME: usize = 8;
 const READ_CHUNK: usize = 8 * 1024;
 
-/// Time to send or receive a frame of so many bytes: a fixed part and what a slow line takes.
-/// Who is slower holds memory that others need.
-pub(super) fn time_for(bytes: usize) -> Duration {
-    const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
-    Duration::from_secs(30 + bytes as u64 / SLOWEST_BYTES_PER_SECOND)
-}
+/// Memory that a frame may have before any of it has come. From there it doubles with what comes: who only announces a large
+/// frame takes nothing from the others.
+const FIRST_SHARE: usize = 64 * 1024;
+/// Large frames are not copied at every doubling; memory that nobody has written to costs nothing.
+const CAPACITY_AHEAD: usize = 1024 * 1024;
+
+/// A frame must get on by this much…
+pub(super) const PROGRESS_BYTES: usize = 512 * 1024;
+/// …in this time, or end. Who is slower holds memory that others need.
+pub(super) const PROGRESS_TIME: Duration = Duration::from_secs(30);
 
 pub(super) struct FrameReader<R> {
     source: R,
@@ -61,8 +67,12 @@ pub(super) struct FrameReader<R> {
 /// A frame whose length has been read and which has been let in.
 struct Begun {
     length: usize,
+    /// How much of it may be in memory by now.
+    admitted: usize,
     permit: OwnedSemaphorePermit,
     deadline: Instant,
+    /// When so much is there, the deadline moves.
+    milestone: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -102,31 +112,55 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(length) = self.buffer.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) else {
             return Ok(());
         };
-        let max = self.gate.limits().max_frame_bytes;
+        let max = self.gate.limits().largest_frame();
         let bytes = usize::try_from(length)
             .ok()
             .filter(|bytes| (SMALLEST_FRAME..=max).contains(bytes))
             .ok_or(ReadFrameError::BadLength { length, max })?;
+        let admitted = bytes.min(FIRST_SHARE);
         // Not read from until there is room: the sender's TCP window closes, and that is the back-pressure.
-        let permit = self.gate.admit_request(bytes).await.ok_or(ReadFrameError::Cut)?;
+        let permit = self.gate.admit_request(admitted).await.ok_or(ReadFrameError::Cut)?;
         self.buffer.advance(LENGTH_BYTES);
+        let deadline = Instant::now() + PROGRESS_TIME;
         self.begun = Some(Begun {
             length: bytes,
+            admitted,
             permit,
-            deadline: Instant::now() + time_for(bytes),
+            deadline,
+            milestone: PROGRESS_BYTES,
         });
         Ok(())
     }
 
+    /// Reads some bytes; zero at the end of the stream.
     async fn fill(&mut self) -> Result<usize, ReadFrameError> {
-        let missing = self.begun.as_ref().map_or(0, |begun| begun.length - self.buffer.len());
-        self.buffer.reserve(missing.max(READ_CHUNK));
-        match &self.begun {
-            None => Ok(self.source.read_buf(&mut self.buffer).await?),
-            Some(begun) => match timeout_at(begun.deadline, self.source.read_buf(&mut self.buffer)).await {
-                Ok(read) => Ok(read?),
-                Err(_) => Err(ReadFrameError::Stalled(begun.length)),
-            },
+        let Some(begun) = &mut self.begun else {
+            self.buffer.reserve(READ_CHUNK);
+            return Ok(self.source.read_buf(&mut self.buffer).await?);
+        };
+        if self.buffer.len() >= begun.milestone {
+            begun.deadline = Instant::now() + PROGRESS_TIME;
+            begun.milestone = self.buffer.len() + PROGRESS_BYTES;
+        }
+        if self.buffer.len() >= begun.admitted {
+            let more = begun.admitted.min(begun.length - begun.admitted);
+            // Not for ever: several half-read frames could otherwise wait for each other's memory.
+            match timeout_at(begun.deadline, self.gate.admit_request(more)).await {
+                Ok(Some(permit)) => begun.permit.merge(permit),
+                Ok(None) => return Err(ReadFrameError::Cut),
+                Err(_) => return Err(ReadFrameError::NoRoom(begun.length)),
+            }
+            begun.admitted += more;
+        }
+        // With the end of the frame the beginning of the next one may come along.
+        let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
+        let room = begun.admitted - self.buffer.len() + beyond;
+        self.buffer
+            .reserve(room.max(CAPACITY_AHEAD.min(begun.length - self.buffer.len())));
+        let mut target = (&mut self.buffer).limit(room);
+        match timeout_at(begun.deadline, self.source.read_buf(&mut target)).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(ReadFrameError::Stalled(begun.length)),
         }
     }
 }
@@ -178,24 +212,74 @@ mod tests {
     #[tokio::test]
     async fn the_budget_holds_back_what_does_not_fit() {
         let limits = Limits {
-            request_bytes: 2048,
+            request_bytes: 4096,
             ..Limits::default()
         };
         let gate = Gate::new(limits, Metrics::default());
-        let frame = [&1500_i32.to_be_bytes()[..], &[0; 1500]].concat();
-        let first = FrameReader::new(&frame[..], Arc::clone(&gate))
-            .next()
-            .await
-            .unwrap()
-            .unwrap();
-        let mut second = FrameReader::new(&frame[..], Arc::clone(&gate));
+        let others = gate.admit_request(3000).await.unwrap();
+        let frame = [&2000_i32.to_be_bytes()[..], &[0; 2000]].concat();
+        let mut reader = FrameReader::new(&frame[..], Arc::clone(&gate));
         assert!(
-            tokio::time::timeout(Duration::from_millis(5), second.next())
+            tokio::time::timeout(Duration::from_millis(5), reader.next())
                 .await
                 .is_err(),
             "no room yet"
         );
-        drop(first);
-        assert_eq!(second.next().await.unwrap().unwrap().bytes.len(), 1500);
+        drop(others);
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 2000);
+    }
+
+    #[tokio::test]
+    async fn announcing_large_frames_takes_nothing_from_others() {
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let announced = 500_000_i32.to_be_bytes();
+        let mut idle = Vec::new();
+        for _ in 0..10 {
+            let (mut sender, receiver) = tokio::io::duplex(64);
+            tokio::io::AsyncWriteExt::write_all(&mut sender, &announced)
+                .await
+                .unwrap();
+            let mut reader = FrameReader::new(receiver, Arc::clone(&gate));
+            assert!(
+                tokio::time::timeout(Duration::from_millis(2), reader.next())
+                    .await
+                    .is_err()
+            );
+            idle.push((sender, reader));
+        }
+        let frame = [&100_000_i32.to_be_bytes()[..], &[7; 100_000]].concat();
+        let other = FrameReader::new(&frame[..], gate).next().await.unwrap().unwrap();
+        assert_eq!(other.bytes.len(), 100_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_stops_coming_ends() {
+        let (mut sender, receiver) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut sender, b"\0\0\0\x081234567")
+            .await
+            .unwrap();
+        let gate = Gate::new(Limits::default(), Metrics::default());
+        let mut reader = FrameReader::new(receiver, gate);
+        assert!(matches!(reader.next().await, Err(ReadFrameError::Stalled(8))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_read_frame_does_not_wait_for_memory_for_ever() {
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let taken = gate.admit_request(900 * 1024).await.unwrap();
+        let frame = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
+        let mut reader = FrameReader::new(&frame[..], Arc::clone(&gate));
+        assert!(matches!(reader.next().await, Err(ReadFrameError::NoRoom(300_000))));
+        drop((taken, reader));
+        let mut reader = FrameReader::new(&frame[..], gate);
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 300_000);
     }
 }

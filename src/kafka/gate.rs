@@ -38,6 +38,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// One frame never takes more than half of the memory that all of them share.
+    pub(super) fn largest_frame(&self) -> usize {
+        self.max_frame_bytes.min(self.request_bytes / 2)
+    }
+}
+
 /// Shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Gate {
