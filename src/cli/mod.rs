@@ -71,8 +71,17 @@ async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
     }
 }
 
-/// The whole chain of causes on one line: a person reads it, and a script can show it.
+/// The whole chain of causes on one line: a person reads it, and a script can show it. A cause that is in the
+/// message above it already is not said twice.
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("riverlog: {error:#}");
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    eprintln!("riverlog: {line}");
     ExitCode::FAILURE
 }

@@ -146,7 +146,7 @@ struct SyncTimes<'a>(&'a Stats);
 impl EncodeMetric for SyncTimes<'_> {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         const US_PER_S: f64 = 1e6;
-        let bounds = SYNC_BUCKETS_US.iter().map(|us| *us as f64 / US_PER_S).chain([f64::MAX]);
+        let bounds = SYNC_BUCKETS_US.iter().map(|us| *us as f64 / US_PER_S).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(self.0.sync_buckets.iter().copied()).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(self.0.sync_us as f64 / US_PER_S, count, &buckets, None)
