@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use riverlog_storage::{Change, LogId, Topic, WriteError, WriteSet};
+use riverlog_storage::{CONTROL_TOPIC, Change, LogId, Topic, WriteError, WriteSet};
 use uuid::Uuid;
 
 use super::topic_config::{self, shorten};
 use super::{Broker, BrokerError};
 
 /// Topics that the broker keeps for itself and shows to clients as internal.
-const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__job_state"];
+const INTERNAL_TOPICS: [&str; 4] = [
+    CONTROL_TOPIC,
+    "__consumer_offsets",
+    "__transaction_state",
+    "__job_state",
+];
 
 const MAX_NAME_BYTES: usize = 249;
 

@@ -20,6 +20,7 @@ impl Settings {
         config.listeners = self.listeners()?;
         config.http_addr = self.http_addr.clone().unwrap_or(config.http_addr);
         self.resolve_broker(&mut config)?;
+        self.resolve_groups(&mut config)?;
         self.resolve_kafka(&mut config)?;
         self.resolve_storage(&mut config)?;
         self.resolve_http(&mut config)?;
@@ -88,6 +89,40 @@ impl Settings {
             "max_fetch_bytes",
             self.max_fetch_bytes,
             1024..=GIB,
+        )
+    }
+
+    fn resolve_groups(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let groups = &mut config.broker.groups;
+        let limits = &mut groups.group;
+        let delay = self.group_initial_rebalance_delay_ms;
+        number(
+            &mut limits.initial_rebalance_delay_ms,
+            "group_initial_rebalance_delay_ms",
+            delay,
+            0..=DAY_MS,
+        )?;
+        let shortest = self.group_min_session_timeout_ms;
+        number(
+            &mut limits.min_session_timeout_ms,
+            "group_min_session_timeout_ms",
+            shortest,
+            1..=DAY_MS,
+        )?;
+        // No shorter than the shortest, or nobody could join at all.
+        let (longest, least) = (self.group_max_session_timeout_ms, limits.min_session_timeout_ms);
+        number(
+            &mut limits.max_session_timeout_ms,
+            "group_max_session_timeout_ms",
+            longest,
+            least..=DAY_MS,
+        )?;
+        let retention = self.offsets_retention_ms;
+        number(
+            &mut groups.offsets_retention_ms,
+            "offsets_retention_ms",
+            retention,
+            1..=3650 * DAY_MS,
         )
     }
 

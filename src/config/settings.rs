@@ -79,6 +79,22 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_FETCH_BYTES")]
     pub max_fetch_bytes: Option<u64>,
 
+    /// How long the first member of an empty group waits for others, in milliseconds, 0 to 86400000 [default: 3000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_GROUP_INITIAL_REBALANCE_DELAY_MS")]
+    pub group_initial_rebalance_delay_ms: Option<u64>,
+
+    /// Shortest session timeout that a group member may ask for, in milliseconds [default: 6000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_GROUP_MIN_SESSION_TIMEOUT_MS")]
+    pub group_min_session_timeout_ms: Option<u64>,
+
+    /// Longest session timeout that a group member may ask for, in milliseconds [default: 1800000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_GROUP_MAX_SESSION_TIMEOUT_MS")]
+    pub group_max_session_timeout_ms: Option<u64>,
+
+    /// How long the offsets of an empty group are kept, in milliseconds, up to ten years [default: 604800000]
+    #[arg(long, value_name = "MS", env = "RIVERLOG_OFFSETS_RETENTION_MS")]
+    pub offsets_retention_ms: Option<u64>,
+
     /// Kafka connections of all listeners together, 1 to 1000000 [default: 20000]
     #[arg(long, value_name = "N", env = "RIVERLOG_KAFKA_MAX_CONNECTIONS")]
     pub kafka_max_connections: Option<u64>,
@@ -214,6 +230,12 @@ impl Settings {
             offsets_topic_partitions: self.offsets_topic_partitions.or(below.offsets_topic_partitions),
             max_partitions: self.max_partitions.or(below.max_partitions),
             max_fetch_bytes: self.max_fetch_bytes.or(below.max_fetch_bytes),
+            group_initial_rebalance_delay_ms: self
+                .group_initial_rebalance_delay_ms
+                .or(below.group_initial_rebalance_delay_ms),
+            group_min_session_timeout_ms: self.group_min_session_timeout_ms.or(below.group_min_session_timeout_ms),
+            group_max_session_timeout_ms: self.group_max_session_timeout_ms.or(below.group_max_session_timeout_ms),
+            offsets_retention_ms: self.offsets_retention_ms.or(below.offsets_retention_ms),
             kafka_max_connections: self.kafka_max_connections.or(below.kafka_max_connections),
             kafka_max_request_bytes: self.kafka_max_request_bytes.or(below.kafka_max_request_bytes),
             kafka_request_memory_bytes: self.kafka_request_memory_bytes.or(below.kafka_request_memory_bytes),

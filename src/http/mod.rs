@@ -11,7 +11,6 @@ pub mod health;
 mod memory;
 pub mod metrics;
 pub mod problem;
-mod process;
 pub mod publish;
 pub mod read;
 mod stall;

@@ -525,4 +525,39 @@ async fn health_and_metrics_answer() {
         metrics.contains("riverlog_requests_total{protocol=\"http\",request=\"publish\",outcome=\"ok\"} 1"),
         "{metrics}"
     );
+    assert!(
+        metrics.contains("riverlog_journal_sync_seconds_bucket{le=\"+Inf\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("riverlog_partition_high_watermark{topic=\"t\",partition=\"0\"} 1"),
+        "{metrics}"
+    );
+    for name in [
+        "riverlog_disk_free_bytes",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "riverlog_consumer_groups",
+    ] {
+        assert!(metrics.contains(&format!("\n{name} ")), "{name}: {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_lag_of_a_group_is_told() {
+    let site = Site::new().await;
+    site.post("/topics/t/records", "application/x-ndjson", "{\"value\":1}\n".repeat(5))
+        .await
+        .ok();
+    let offsets = [(Arc::from("t"), 0, 2)];
+    let groups = site.http.broker.groups();
+    groups.reserve("readers").await.unwrap();
+    groups
+        .commit_in("readers", &offsets, riverlog_storage::WriteSet::default())
+        .await
+        .unwrap();
+    let metrics = site.get("/metrics").await.text();
+    let lag = "riverlog_consumer_group_lag_records{group=\"readers\",topic=\"t\",partition=\"0\"} 3";
+    assert!(metrics.contains(lag), "{metrics}");
 }

@@ -6,11 +6,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Unit;
 
-use super::metrics::Samples;
+use super::Samples;
 
 /// None of it is there on systems without `/proc`.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     resident_bytes: Option<u64>,
     open_fds: Option<u64>,
     cpu_seconds: Option<f64>,
@@ -18,7 +18,7 @@ pub struct Process {
 
 impl Process {
     /// As of now.
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         Self {
             resident_bytes: resident_bytes(),
             open_fds: open_fds(),
