@@ -14,6 +14,8 @@ mod presence;
 mod property_tests;
 mod rebalance;
 pub mod record;
+#[cfg(test)]
+mod record_tests;
 mod subscription;
 mod sync;
 #[cfg(test)]

@@ -486,7 +486,7 @@ fn random_histories_keep_the_rules() {
     let seeds: u64 = std::env::var("RIVERLOG_SEEDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000);
+        .unwrap_or(500);
     let mut stable = 0;
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));

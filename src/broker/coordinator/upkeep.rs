@@ -146,7 +146,7 @@ impl Shared {
         }
     }
 
-    fn slots_of(&self, partition: u32) -> Vec<Arc<Slot>> {
+    pub(super) fn slots_of(&self, partition: u32) -> Vec<Arc<Slot>> {
         let slots = self.slots.read();
         slots
             .values()

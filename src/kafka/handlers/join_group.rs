@@ -6,7 +6,7 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use uuid::Uuid;
 
-use crate::groups::{JoinRequest, Joined, Protocol, Refused};
+use crate::groups::{Error, JoinRequest, Joined, Protocol, Refused};
 use crate::kafka::group_error::check_group_id;
 use crate::kafka::text::{shared, shared_option, wire};
 use crate::kafka::{Context, HandlerError};
@@ -17,24 +17,22 @@ const ID_PREFIX_CHARS: usize = 200;
 /// Waits for the rebalance to end, then answers.
 pub async fn handle(ctx: &Context, version: i16, request: JoinGroupRequest) -> Result<JoinGroupResponse, HandlerError> {
     let group = shared(&request.group_id);
+    let member_id = shared(&request.member_id);
     if let Err(error) = check_group_id(&group) {
-        return Ok(refusal(
-            version,
-            Refused {
-                error,
-                member_id: shared(&request.member_id),
-            },
-        ));
+        return Ok(refusal(version, Refused { error, member_id }));
     }
-    match ctx
-        .broker
-        .groups()
-        .join(&group, join_request(ctx, version, request))
-        .await
-    {
-        Ok(joined) => Ok(answer(version, joined)),
-        Err(refused) => Ok(refusal(version, refused)),
-    }
+    let request = join_request(ctx, version, request);
+    let result = tokio::select! {
+        result = ctx.broker.groups().join(&group, request) => result,
+        // A rebalance may take minutes; a broker that stops does not wait for it.
+        () = ctx.token.requested() => {
+            Err(Refused { error: Error::not_available("the broker is shutting down"), member_id })
+        }
+    };
+    Ok(match result {
+        Ok(joined) => answer(version, joined),
+        Err(refused) => refusal(version, refused),
+    })
 }
 
 fn join_request(ctx: &Context, version: i16, request: JoinGroupRequest) -> JoinRequest {

@@ -1,5 +1,7 @@
 //! One file for each API: the request was checked and decoded; ask the broker, answer.
 
+#[cfg(test)]
+mod admin_tests;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use crate::groups::SyncRequest;
+use crate::groups::{Error, SyncRequest};
 use crate::kafka::group_error::check_group_id;
 use crate::kafka::text::{shared, shared_option, wire};
 use crate::kafka::{Context, HandlerError};
@@ -25,7 +25,12 @@ pub async fn handle(ctx: &Context, version: i16, request: SyncGroupRequest) -> R
         protocol: request.protocol_name.as_ref().map(|text| shared(text)),
         assignments: assignments.collect(),
     };
-    match ctx.broker.groups().sync(&group, sync).await {
+    let result = tokio::select! {
+        result = ctx.broker.groups().sync(&group, sync) => result,
+        // The leader may take its time; a broker that stops does not wait for it.
+        () = ctx.token.requested() => Err(Error::not_available("the broker is shutting down")),
+    };
+    match result {
         Err(error) => Ok(SyncGroupResponse::default().with_error_code(error.code())),
         Ok(synced) => {
             let response = SyncGroupResponse::default().with_assignment(synced.assignment);
