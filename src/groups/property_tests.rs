@@ -39,6 +39,9 @@ struct Client {
     protocols: Vec<Protocol>,
 }
 
+/// Protocol type and protocol of a generation.
+type Agreed = (Option<Arc<str>>, Option<Arc<str>>);
+
 enum Waiting {
     Join(usize),
     Sync { member_id: MemberId, generation: i32 },
@@ -55,7 +58,7 @@ struct World {
     durable: Option<record::GroupMetadata>,
     /// What stands in the log for each generation, once acknowledged.
     assigned: BTreeMap<(i32, MemberId), Bytes>,
-    agreed: BTreeMap<i32, (Option<Arc<str>>, Option<Arc<str>>)>,
+    agreed: BTreeMap<i32, Agreed>,
     rosters: BTreeMap<i32, BTreeSet<MemberId>>,
     ids: u64,
     answered: u64,

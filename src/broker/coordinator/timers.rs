@@ -12,10 +12,13 @@ use tokio::sync::Notify;
 
 use super::Shared;
 
+/// A group, and when it wants to be asked.
+type Entry = Reverse<(u64, Arc<str>)>;
+
 /// An entry may be out of date; the group knows what is due when it is asked.
 #[derive(Default)]
 pub(super) struct Timers {
-    queue: Mutex<BinaryHeap<Reverse<(u64, Arc<str>)>>>,
+    queue: Mutex<BinaryHeap<Entry>>,
     changed: Notify,
     closed: AtomicBool,
 }

@@ -120,9 +120,11 @@ fn fields(committed: Option<&Committed>) -> (i64, i32, &str) {
     })
 }
 
+type TopicOffsets = (Arc<str>, Vec<(i32, Option<Committed>)>);
+
 /// Offsets that follow each other and belong to one topic stand together.
-fn by_topic(offsets: Vec<FetchedOffset>) -> Vec<(Arc<str>, Vec<(i32, Option<Committed>)>)> {
-    let mut topics: Vec<(Arc<str>, Vec<(i32, Option<Committed>)>)> = Vec::new();
+fn by_topic(offsets: Vec<FetchedOffset>) -> Vec<TopicOffsets> {
+    let mut topics: Vec<TopicOffsets> = Vec::new();
     for (topic, partition, committed) in offsets {
         match topics.last_mut() {
             Some((name, partitions)) if *name == topic => partitions.push((partition, committed)),
