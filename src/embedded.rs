@@ -137,7 +137,7 @@ impl Riverlog {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::time::Duration;
 
@@ -246,5 +246,130 @@ mod tests {
                 .await
                 .unwrap();
         }
+    }
+
+    /// Counts per key, with a snapshot after every few epochs, made in the background.
+    fn counting() -> Job<impl Processor> {
+        use crate::processing::{Context, JobBuilder, JobOptions, Operator, ProcessError, Source, ValueState, formats};
+        struct Count;
+        const COUNT: ValueState<u64> = ValueState::new("count");
+        impl Processor for Count {
+            type Event = String;
+            fn process(&self, _: String, ctx: &mut Context<'_>) -> Result<(), ProcessError> {
+                let count = COUNT.get(ctx)?.unwrap_or(0) + 1;
+                COUNT.put(ctx, &count)?;
+                let (key, value) = (Some(ctx.key().clone()), Some(count.to_string().into()));
+                ctx.emit(Record {
+                    key,
+                    value,
+                    headers: vec![],
+                    timestamp_ms: ctx.time_ms(),
+                })
+            }
+            fn operators(&self) -> Vec<Operator> {
+                vec![Operator {
+                    name: "count".into(),
+                    fingerprint: "1".into(),
+                }]
+            }
+        }
+        JobBuilder::new("counting")
+            .source(Source::new("in", formats::json::<String>))
+            .key_by(|key: &String| key.clone())
+            .process(Count)
+            .sink("counts")
+            .options(JobOptions {
+                snapshot_after_bytes: 3_000,
+                ..JobOptions::default()
+            })
+    }
+
+    fn named(key: usize) -> Record {
+        Record {
+            key: None,
+            value: Some(format!("\"k{key}\"").into()),
+            headers: vec![],
+            timestamp_ms: 1,
+        }
+    }
+
+    async fn open(dir: &tempfile::TempDir) -> Riverlog {
+        let river = Riverlog::open(dir.path().join("data")).await.unwrap();
+        if river.broker().topic("in").is_err() {
+            river.create_topic("in", 1).await.unwrap();
+        }
+        river
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn snapshots_are_made_beside_the_running_job_and_restored_from() {
+        let dir = tempfile::tempdir().unwrap();
+        const RECORDS: usize = 300;
+        for start in 0..3 {
+            let river = open(&dir).await;
+            let job = river.run(counting()).unwrap();
+            for index in 0..RECORDS {
+                river.publish("in", named(index % 5)).await.unwrap();
+            }
+            let target = ((start + 1) * RECORDS) as u64;
+            let status = job.wait_for(|status| status.counters.written == target).await;
+            assert_eq!(status.counters.written, target, "{status:?}");
+            river.stop(job).await.unwrap();
+            let log = river.broker().log_of("__job_state.counting", 0).unwrap();
+            let ends = river.broker().storage().ends(log).unwrap();
+            assert!(ends.start > 0, "a snapshot has replaced deltas: {ends:?}");
+            river.close().await;
+        }
+        let river = open(&dir).await;
+        let counts = river.read("counts", 0, 0, 1 << 24).unwrap();
+        let mut expected = [0u64; 5];
+        for (index, record) in counts.iter().enumerate() {
+            let key = index % 5;
+            expected[key] += 1;
+            let value = String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
+            assert_eq!(value, expected[key].to_string(), "record {index}");
+        }
+        assert_eq!(counts.len(), 3 * RECORDS);
+        river.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_last_start_of_a_job_has_it_and_its_group_is_its_own() {
+        use crate::broker::coordinator::CommitRequest;
+        let dir = tempfile::tempdir().unwrap();
+        let river = open(&dir).await;
+        let zombie = river.run(counting()).unwrap();
+        zombie.wait_for(|status| status.epoch > 0).await;
+        let heir = river.run(counting()).unwrap();
+        heir.wait_for(|status| status.state == JobState::Running && status.epoch > 0)
+            .await;
+        for index in 0..20 {
+            river.publish("in", named(index % 5)).await.unwrap();
+        }
+        let status = heir.wait_for(|status| status.counters.written == 20).await;
+        assert_eq!(status.state, JobState::Running);
+        let status = zombie.wait_for(|_| false).await;
+        assert!(matches!(status.state, JobState::Failed(_)), "{status:?}");
+        let error = river.stop(zombie).await.unwrap_err().to_string();
+        assert!(error.contains("another instance of the job has taken over"), "{error}");
+        assert_eq!(river.read("counts", 0, 0, 1 << 20).unwrap().len(), 20);
+
+        let request = CommitRequest {
+            member_id: "".into(),
+            instance_id: None,
+            generation: -1,
+            offsets: Vec::new(),
+        };
+        assert!(
+            river.broker().groups().commit("counting", request).await.is_err(),
+            "the group is the job's"
+        );
+        let state = river.broker().topic("__job_state.counting").unwrap();
+        assert!(
+            river.broker().delete_topic(state.id).await.is_err(),
+            "its state is not for clients to delete"
+        );
+        river.stop(heir).await.unwrap();
+        river.close().await;
     }
 }

@@ -10,18 +10,15 @@ use super::topic_config::{self, shorten};
 use super::{Broker, BrokerError};
 
 /// Topics that the broker keeps for itself and shows to clients as internal.
-const INTERNAL_TOPICS: [&str; 4] = [
-    CONTROL_TOPIC,
-    "__consumer_offsets",
-    "__transaction_state",
-    "__job_state",
-];
+const INTERNAL_TOPICS: [&str; 3] = [CONTROL_TOPIC, "__consumer_offsets", "__transaction_state"];
+/// The topics with the states of jobs, one for each.
+const JOB_STATE_PREFIX: &str = "__job_state.";
 
 const MAX_NAME_BYTES: usize = 249;
 
 /// Whether the broker keeps this topic for itself.
 pub fn is_internal(name: &str) -> bool {
-    INTERNAL_TOPICS.contains(&name)
+    INTERNAL_TOPICS.contains(&name) || name.starts_with(JOB_STATE_PREFIX)
 }
 
 /// Whether a topic can have this name: Kafka's rules.

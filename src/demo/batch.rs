@@ -36,7 +36,8 @@ pub fn batch_answer(flights: &[FlightRow], weather: &[WeatherRow]) -> BTreeMap<A
         match present(&flight.dep_time) {
             Some(_) => {
                 row.departures += 1;
-                row.delay_minutes += flight.dep_delay.parse::<i64>().unwrap_or(0);
+                let delay = flight.dep_delay.parse::<i64>().unwrap_or(0);
+                row.delay_minutes = row.delay_minutes.saturating_add(delay);
             }
             None => row.cancelled += 1,
         }

@@ -83,7 +83,7 @@ impl Departures {
                 ..
             } => {
                 self.departed += 1;
-                self.delay_minutes += delay;
+                self.delay_minutes = self.delay_minutes.saturating_add(*delay);
             }
             Event::Flight {
                 delay_minutes: None, ..
@@ -94,10 +94,11 @@ impl Departures {
 
     /// In thousandths of a minute, halves away from zero.
     fn mean_delay(&self) -> Option<Thousandths> {
-        let count = i64::try_from(self.departed).ok().filter(|count| *count > 0)?;
-        let thousandths = self.delay_minutes * 1000;
+        let count = i128::from(self.departed);
+        let thousandths = i128::from(self.delay_minutes) * 1000;
         let half = if thousandths < 0 { -count / 2 } else { count / 2 };
-        Some(Thousandths((thousandths + half) / count))
+        let mean = (thousandths + half).checked_div(count)?;
+        i64::try_from(mean).ok().map(Thousandths)
     }
 }
 

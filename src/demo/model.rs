@@ -305,6 +305,9 @@ pub fn parse_utc(text: &str) -> Option<i64> {
         && (0..24).contains(&hour)
         && (0..60).contains(&minute)
         && (0..60).contains(&second);
+    if !in_range {
+        return None;
+    }
     // Days since 1970 by counting years from March, so that the leap day is the last of its year.
     let (y, m) = if month > 2 {
         (year, month - 3)
@@ -312,7 +315,7 @@ pub fn parse_utc(text: &str) -> Option<i64> {
         (year - 1, month + 9)
     };
     let days = 365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 719_469;
-    in_range.then_some(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000)
+    Some(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000)
 }
 
 /// Writes `2013-01-31T23:00:00Z`.
@@ -362,6 +365,23 @@ mod tests {
             let time_ms = (hour - 400_000) * HOUR_MS;
             parse_utc(&format_utc(time_ms)) == Some(time_ms)
         }));
+    }
+
+    proptest::proptest! {
+        /// What strangers publish to the demo's topics is refused, and never a panic.
+        #[test]
+        fn arbitrary_records_do_not_abort(
+            value in "(\\{\"type\":\"(flight|weather|clock)\",.{0,40}\\}|.{0,40})",
+            time in "-?[0-9]{0,20}-[0-9]{0,3}-[0-9]{0,20}T[0-9:]{0,30}Z?",
+            number in "-?[0-9]{0,25}\\.?[0-9]{0,25}",
+        ) {
+            let clock = format!(r#"{{"type":"clock","time":"{time}"}}"#);
+            for value in [value, clock] {
+                let value = Some(value.into());
+                let _ = decode(&StoredRecord { offset: 0, timestamp_ms: 0, key: None, value, headers: vec![] });
+            }
+            let _ = Thousandths::parse(&number);
+        }
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Log for BrokerLog {
     }
 
     fn ends(&self, partitions: &[PartitionId]) -> Vec<Option<Ends>> {
+        // Jobs read committed data. Without transactions by clients the high watermark is the last stable offset.
         let ends = self.broker.storage().all_ends(partitions);
         ends.into_iter()
             .map(|ends| {

@@ -92,10 +92,11 @@ impl JobError {
         )
     }
 
-    pub(super) fn damaged(job: &str, error: codec::Error) -> Self {
-        Self::DamagedState {
+    /// Encoding fails only on what is larger than the codec's limit.
+    pub(super) fn too_large(job: &str, error: codec::Error) -> Self {
+        Self::Limit {
             job: job.to_owned(),
-            reason: error.to_string(),
+            reason: format!("a value of its state cannot be written: {error}"),
         }
     }
 

@@ -84,6 +84,13 @@ pub fn refresh<L: Log, P: Processor>(
     for (index, source) in job.sources.iter().enumerate() {
         let topic = log.topic(&source.topic);
         let topic = topic.ok_or_else(|| lost(job, format!("its input topic '{}' was deleted", source.topic)))?;
+        let known = inputs
+            .iter()
+            .filter(|input| input.source == index && input.topic_id == topic.id)
+            .count();
+        if known == topic.partitions.len() {
+            continue;
+        }
         for (partition, id) in topic.partitions.iter().enumerate() {
             let partition = u32::try_from(partition).unwrap_or(u32::MAX);
             let known = inputs

@@ -277,7 +277,7 @@ impl<L: Log, P: Processor> Runner<L, P> {
     }
 
     fn commit_of(&self, mut output: EpochOutput) -> Result<(Commit, Done), JobError> {
-        let state = state_log::encode_epoch(&mut output).map_err(|e| JobError::damaged(&self.job.name, e))?;
+        let state = state_log::encode_epoch(&mut output).map_err(|e| JobError::too_large(&self.job.name, e))?;
         let mut outputs: BTreeMap<(usize, usize), Vec<Record>> = BTreeMap::new();
         for (sink, record) in output.outputs {
             let partitions = self

@@ -290,7 +290,7 @@ pub fn snapshot<L: Log>(
         incarnation,
         covers: loaded.end,
     };
-    let encode = |chunk: &Chunk| record(CHUNK, chunk, now_ms).map_err(|e| JobError::damaged(job, e));
+    let encode = |chunk: &Chunk| record(CHUNK, chunk, now_ms).map_err(|e| JobError::too_large(job, e));
     let mut chunks = Vec::new();
     for state in parts(loaded.restored.state.entries().collect(), state_bytes) {
         chunks.push(encode(&Chunk {
@@ -311,7 +311,7 @@ pub fn snapshot<L: Log>(
         chunks: chunks.len() as u64,
         frame,
     };
-    let end = record(SNAPSHOT, &end, now_ms).map_err(|e| JobError::damaged(job, e))?;
+    let end = record(SNAPSHOT, &end, now_ms).map_err(|e| JobError::too_large(job, e))?;
     let size = size_bytes(&chunks);
     let mut commits = Vec::new();
     let mut commit = Vec::new();

@@ -475,6 +475,55 @@ fn snapshots_shorten_the_log_and_restore_the_same() {
     assert_eq!(texts(&driver.take("out")), expected);
 }
 
+#[test]
+fn timers_fire_although_every_epoch_is_full() {
+    let yielding = JobOptions {
+        output_yield_bytes: 1,
+        ..options()
+    };
+    let mut driver = TestDriver::new(inputs(0).process(Probe).sink("out").options(yielding)).unwrap();
+    for time in 0..50 {
+        driver.log().append("in", 0, record(time * 100, "a 1")).unwrap();
+    }
+    for _ in 0..60 {
+        driver.step().unwrap();
+    }
+    let fired = driver
+        .take("out")
+        .iter()
+        .filter(|record| text(record).starts_with("event"))
+        .count();
+    assert!(fired > 10, "{fired} timers fired");
+    assert!(driver.committed().unwrap().inputs[0].to < 50, "there is a backlog");
+}
+
+/// The rule of the house: all that the engine knows of a log stands in `log.rs`; the broker is behind `broker_log.rs`.
+#[test]
+fn the_engine_knows_the_log_by_one_trait() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/processing");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.ends_with(".rs") || ["broker_log.rs", "tests.rs"].contains(&&*name) {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(entry.path())
+            .unwrap()
+            .replace("broker::partitioner", "");
+        for foreign in [
+            "broker::",
+            "riverlog_storage::Storage",
+            "crate::kafka",
+            "crate::http",
+            "tokio::net",
+        ] {
+            assert!(!text.contains(foreign), "{name} knows {foreign}");
+        }
+    }
+    assert!(seen > 15);
+}
+
 static RATES: Table<u64> = Table::new("rates", Duration::from_secs(600));
 
 #[test]
