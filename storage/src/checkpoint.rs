@@ -17,6 +17,7 @@ use crate::frame::Salt;
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal::{self, JournalFiles};
 use crate::manifest::{FORMAT_VERSION, Fence, Manifest, replace_file};
+use crate::planted::{Planted, planted};
 use crate::producers::ProducerTable;
 use crate::segment::{IndexState, Segment};
 use crate::shared::{Dirty, Shared};
@@ -113,7 +114,22 @@ impl Checkpointer {
                 self.stage = Stage::Indexed(fixed);
                 result
             }
-            Stage::Indexed(fixed) => {
+            Stage::Indexed(mut fixed) => {
+                if planted(Planted::FixCheckpointLate) {
+                    fixed.manifest = self.fix().manifest;
+                }
+                if planted(Planted::ForgetFences) {
+                    fixed.manifest.fences.clear();
+                }
+                let trimmed = if planted(Planted::TrimBeforeManifest) {
+                    self.trim_journal(&fixed)
+                } else {
+                    Ok(())
+                };
+                if let Err(error) = trimmed {
+                    self.shared.poison(&error.to_string());
+                    return Err(());
+                }
                 let result = fixed.manifest.store(&*self.shared.disk, &self.shared.options.data_dir);
                 self.stage = Stage::Stored(fixed);
                 result.map_err(|error| format!("manifest write failed: {error}"))
@@ -172,6 +188,13 @@ impl Checkpointer {
 
     fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
         for file in fixed.dirty.segments.values() {
+            if planted(Planted::SkipSegmentSync) {
+                continue;
+            }
+            if planted(Planted::SyncThroughNewDescription) {
+                self.shared.disk.open(&file.path, Open::ReadWrite)?.sync_all()?;
+                continue;
+            }
             // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
             // meantime has none, and needs no sync.
             if let Some(handles) = file.open_handles() {
@@ -179,7 +202,7 @@ impl Checkpointer {
             }
         }
         for dir in &fixed.dirty.directories {
-            if self.shared.disk.exists(dir)? {
+            if self.shared.disk.exists(dir)? && !planted(Planted::SkipDirectorySync) {
                 self.shared.disk.sync_dir(dir)?;
             }
         }
@@ -204,15 +227,16 @@ impl Checkpointer {
         Ok(())
     }
 
-    fn trim(&self, fixed: &Fixed) -> io::Result<()> {
+    fn trim_journal(&self, fixed: &Fixed) -> io::Result<()> {
         let shared = &self.shared;
         let journal_dir = shared.options.data_dir.join("journal");
-        journal::retire(
-            &*shared.disk,
-            &journal_dir,
-            &self.journal_files,
-            fixed.manifest.journal_file,
-        )?;
+        let keep_from = fixed.manifest.journal_file;
+        journal::retire(&*shared.disk, &journal_dir, &self.journal_files, keep_from)
+    }
+
+    fn trim(&self, fixed: &Fixed) -> io::Result<()> {
+        let shared = &self.shared;
+        self.trim_journal(fixed)?;
         for path in &fixed.superseded {
             if shared.disk.exists(path)? {
                 shared.disk.remove_file(path)?;

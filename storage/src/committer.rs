@@ -14,6 +14,7 @@ use crate::disk::{Disk, Open};
 use crate::error::WriteError;
 use crate::frame::{FrameHeader, Part, Salt};
 use crate::journal::Journal;
+use crate::planted::{Planted, planted};
 use crate::segment::{IndexState, LoadedIndex, SegmentFile, file_name};
 use crate::sequencer::{Group, Run};
 use crate::shared::{Published, Shared};
@@ -93,7 +94,8 @@ impl Committer {
                 result.map_err(|error| format!("journal write failed: {error}"))
             }
             Stage::Written(group) => {
-                let result = if group.runs.is_empty() { Ok(()) } else { self.sync() };
+                let skip = group.runs.is_empty() || planted(Planted::PublishBeforeSync);
+                let result = if skip { Ok(()) } else { self.sync() };
                 self.stage = Stage::Synced(group);
                 result.map_err(|error| format!("journal sync failed: {error}"))
             }
@@ -108,7 +110,11 @@ impl Committer {
             }
             Stage::Applied(group, runs) => {
                 self.publish(group, &runs);
-                Ok(())
+                if planted(Planted::PublishBeforeSync) {
+                    self.sync().map_err(|error| error.to_string())
+                } else {
+                    Ok(())
+                }
             }
         };
         match result {
@@ -135,10 +141,36 @@ impl Committer {
     fn write(&mut self, group: &Group) -> io::Result<()> {
         let ends = group.runs.iter().map(|run| (run.part.log, run.part.last_offset + 1));
         let ends: HashMap<LogId, i64> = ends.collect();
+        if planted(Planted::RemoveAtOnce) {
+            self.remove_at_once(group);
+        }
         self.write_frame(&group.runs)?;
         self.previous_ends = ends.into_iter().collect();
         self.previous_ends.sort_unstable();
+        if planted(Planted::NoPreviousEnds) {
+            self.previous_ends.clear();
+        }
         Ok(())
+    }
+
+    /// The planted bug: what lies below a new start goes before the move is durable.
+    fn remove_at_once(&self, group: &Group) {
+        let state = self.shared.state.read();
+        for control in &group.controls {
+            let crate::catalog::ControlRecord::LogStartMoved { log, offset } = control else {
+                continue;
+            };
+            let segments = state
+                .logs
+                .get(log)
+                .map(|log| log.segments.as_slice())
+                .unwrap_or_default();
+            for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+                if next.base <= *offset {
+                    let _ = self.shared.disk.remove_file(&segment.file.path);
+                }
+            }
+        }
     }
 
     fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! the hole that they close (`storage` contract, section 2).
 
 use crate::batch::{self, BatchHeader};
+use crate::planted::{Planted, planted};
 use crate::{LogId, Lsn};
 
 /// Frames begin on such boundaries, so that a scan finds them behind damage.
@@ -210,7 +211,7 @@ impl FrameHeader {
         let mut whole = crc32fast::Hasher::new();
         whole.update(covered);
         whole.update(body);
-        if stored != Some(whole.finalize()) {
+        if stored != Some(whole.finalize()) && !planted(Planted::BodyUnchecked) {
             return Err(BadFrame::Body);
         }
         let mut rest = body;
@@ -231,14 +232,15 @@ impl Part {
         let mut next = self.first_offset;
         while !run.is_empty() {
             let header = batch::verify(run).ok()?;
-            if header.base_offset != next {
+            if header.base_offset != next && !planted(Planted::BodyUnchecked) {
                 return None;
             }
             next = header.last_offset().checked_add(1)?;
             run = run.get(header.size_bytes()..)?;
             headers.push(header);
         }
-        (next == self.last_offset.checked_add(1)?).then_some(headers)
+        let complete = next == self.last_offset.checked_add(1)? || planted(Planted::BodyUnchecked);
+        complete.then_some(headers)
     }
 }
 

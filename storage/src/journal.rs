@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, Open};
 use crate::frame::BLOCK_BYTES;
+use crate::planted::{Planted, planted};
 
 /// Zeros are written this far ahead, so that a commit changes no file metadata.
 const PREPARE_BYTES: u64 = 8 << 20;
@@ -114,10 +115,15 @@ impl Journal {
 
     /// Makes everything that was written durable, the file's name included.
     pub fn sync(&mut self) -> io::Result<()> {
-        if let Some(current) = &self.current {
-            current.file.sync_data()?;
+        if let Some(current) = &self.current
+            && !planted(Planted::SkipSync)
+        {
+            match current.file.sync_data() {
+                Err(_) if planted(Planted::RetrySync) => current.file.sync_data()?,
+                synced => synced?,
+            }
         }
-        if self.directory_dirty {
+        if self.directory_dirty && !planted(Planted::SkipJournalDirectorySync) {
             self.disk.sync_dir(&self.dir)?;
             self.directory_dirty = false;
         }

@@ -28,6 +28,7 @@ mod index;
 mod journal;
 mod manifest;
 mod options;
+mod planted;
 mod producers;
 mod read;
 pub mod record;
@@ -36,6 +37,8 @@ mod retention;
 mod segment;
 mod sequencer;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod stats;
 mod storage;

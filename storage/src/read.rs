@@ -10,6 +10,7 @@ use crate::committer::install_index;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::IndexEntry;
+use crate::planted::{Planted, planted};
 use crate::segment::{IndexState, Segment, SegmentWalk, WalkError};
 use crate::shared::Shared;
 
@@ -236,7 +237,7 @@ impl Shared {
                 position,
                 reason,
             } => {
-                let retriable = offset >= start.checkpointed_end;
+                let retriable = offset >= start.checkpointed_end && !planted(Planted::DamageAboveCheckpoint);
                 if !retriable {
                     tracing::error!(log, offset, position, "damaged batch in {}: {reason}", file.display());
                 }

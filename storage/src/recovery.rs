@@ -17,6 +17,7 @@ use crate::error::OpenError;
 use crate::frame::{BLOCK_BYTES, FrameHeader, Part, Salt};
 use crate::journal;
 use crate::manifest::{COPIES, Fence, Manifest};
+use crate::planted::{Planted, planted};
 use crate::producers::ProducerTable;
 use crate::record::decode_batch;
 use crate::segment::{self, IndexState, SegmentWalk};
@@ -90,11 +91,13 @@ pub(crate) fn recover(
         state.apply_controls(frame.header.lsn, &controls);
     }
 
+    let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
     let mut replay = Replay {
         disk,
         state: &mut state,
         dirty: Default::default(),
         opened: HashMap::new(),
+        doomed: logs_hit(&ends, &found, &lost),
     };
     let mut lost = lost.into_iter().peekable();
     for frame in &found {
@@ -110,6 +113,7 @@ pub(crate) fn recover(
     for lost in lost {
         replay.fence(&lost, &journal)?;
     }
+    replay.preserve()?;
     let mut dirty = replay.dirty;
     dirty.directories.insert(data_dir.join("logs"));
 
@@ -174,8 +178,11 @@ fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<
         let path = data_dir.join(name);
         disk.create_dir(&path).map_err(OpenError::io("cannot create", &path))?;
     }
-    disk.sync_dir(data_dir)
-        .map_err(OpenError::io("cannot sync", data_dir))?;
+    // The directory itself may be new, and its name must last as well.
+    let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for dir in [data_dir, parent.unwrap_or(Path::new("."))] {
+        disk.sync_dir(dir).map_err(OpenError::io("cannot sync", dir))?;
+    }
     let control = LogState::new(log_dir(data_dir, CONTROL_LOG), LogConfig::default(), 0);
     let manifest = Manifest {
         generation: 1,
@@ -206,7 +213,7 @@ fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Sta
         let dir = log_dir(data_dir, stored.log);
         let mut log = LogState::from_stored(stored, dir, config);
         if let Some(lsn) = stored.producers {
-            let path = log.dir.join(snapshot_name(lsn));
+            let path = log.dir.join(snapshot_name(newest_if_planted(disk, &log.dir, lsn)));
             log.producers = match load_producers(disk, &path) {
                 Ok(table) => table,
                 Err(error) => {
@@ -228,6 +235,18 @@ fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Sta
         data_dir: data_dir.into(),
         time_ms: i64::MIN,
     })
+}
+
+/// The lsn of the snapshot to load: the one that the manifest names. (Planted: the newest that there is.)
+fn newest_if_planted(disk: &dyn Disk, dir: &Path, named: Lsn) -> Lsn {
+    if !planted(Planted::NewestSnapshot) {
+        return named;
+    }
+    let names = disk.list(dir).unwrap_or_default();
+    let found = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".producers")?.parse().ok());
+    found.max().unwrap_or(named)
 }
 
 /// What the log's batches say of its producers, for want of a snapshot that reads.
@@ -340,7 +359,8 @@ impl JournalReader {
                 continue;
             }
             let later = self.later_headers(place, expected)?;
-            if !later.iter().any(|header| header.synced_lsn >= expected) {
+            let proven = later.iter().any(|header| header.synced_lsn >= expected);
+            if !proven || planted(Planted::DamageIsTornTail) {
                 // Never acknowledged, and nor is anything behind it.
                 if !later.is_empty() {
                     tracing::warn!(
@@ -410,8 +430,14 @@ impl JournalReader {
         let again = self
             .header_at(frame.file, frame.position)?
             .filter(|again| *again == frame.header);
-        let again = again.ok_or_else(unstable)?;
-        self.body_of(&again)?.ok_or_else(unstable)
+        let bytes = match again {
+            Some(again) => self.body_of(&again)?,
+            None => None,
+        };
+        match bytes {
+            None if planted(Planted::AcceptUnstableFrame) => Ok(Vec::new()),
+            bytes => bytes.ok_or_else(unstable),
+        }
     }
 
     /// The control records of a frame.
@@ -457,6 +483,43 @@ struct Replay<'a> {
     dirty: crate::shared::Dirty,
     /// Segments that were cut to what the manifest says and are being written.
     opened: HashMap<(LogId, i64), Arc<segment::SegmentFile>>,
+    /// Logs that will be fenced: their segments are not cut, they may hold the only good copy.
+    doomed: BTreeSet<LogId>,
+}
+
+/// The logs that lost frames named or, where a header is unreadable, whose listed ends are not reached.
+fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Lost]) -> BTreeSet<LogId> {
+    let mut ends = ends.clone();
+    let mut hit = BTreeSet::new();
+    let mut found = found.iter().peekable();
+    for lost in lost {
+        while let Some(frame) = found.next_if(|frame| frame.header.lsn < lost.lsn) {
+            let reached = frame
+                .header
+                .parts
+                .iter()
+                .map(|part| (part.log, part.last_offset.saturating_add(1)));
+            ends.extend(reached.filter(|(log, _)| !hit.contains(log)));
+        }
+        hit.extend(lost.hits(|log| ends.get(&log).copied()));
+    }
+    hit
+}
+
+impl Lost {
+    /// The logs whose records it took along; with an unreadable header, those known to have gone on.
+    fn hits(&self, end_of: impl Fn(LogId) -> Option<i64>) -> Vec<LogId> {
+        match (&self.parts, &self.listed) {
+            (Some(parts), _) => parts.iter().map(|part| part.log).collect(),
+            (None, Some(listed)) => {
+                let behind = |(log, end): &&(LogId, i64)| {
+                    *log == CONTROL_LOG || end_of(*log).is_some_and(|reached| reached < *end)
+                };
+                listed.iter().filter(behind).map(|(log, _)| *log).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
 }
 
 impl Replay<'_> {
@@ -466,23 +529,37 @@ impl Replay<'_> {
             if !alive {
                 continue;
             }
+            let below = self
+                .state
+                .logs
+                .get(&part.log)
+                .is_some_and(|log| part.last_offset < log.start);
+            if below && planted(Planted::SkipBelowStart) {
+                continue;
+            }
             let file = self.open(part)?;
             let handles = file
                 .handles(self.disk, Open::ReadWrite)
                 .map_err(OpenError::io("cannot open", &file.path))?;
-            let written = handles.writer.write_at(run, u64::from(part.position));
+            if planted(Planted::TrustSegment) && looks_right(&*handles.writer, run, part) {
+                self.publish(part, run, file, frame.header.time_ms);
+                continue;
+            }
+            let position = match handles.writer.len() {
+                Ok(len) if planted(Planted::IgnorePosition) => len,
+                _ => u64::from(part.position),
+            };
+            let written = handles.writer.write_at(run, position);
             written.map_err(OpenError::io("cannot write", &file.path))?;
-            let headers = part.batches(run).unwrap_or_default();
-            self.state.apply_runs(
-                &[AppliedRun {
-                    part: *part,
-                    headers,
-                    file,
-                }],
-                frame.header.time_ms,
-            );
+            self.publish(part, run, file, frame.header.time_ms);
         }
         Ok(())
+    }
+
+    fn publish(&mut self, part: &Part, run: &[u8], file: Arc<segment::SegmentFile>, time_ms: i64) {
+        let headers = part.batches(run).unwrap_or_default();
+        let part = *part;
+        self.state.apply_runs(&[AppliedRun { part, headers, file }], time_ms);
     }
 
     /// The segment that a part goes to: cut to the manifest's length, or emptied if it is above.
@@ -504,7 +581,9 @@ impl Replay<'_> {
                 let path = segment.file.path.clone();
                 let handles = segment.file.handles(self.disk, Open::ReadWrite);
                 let handles = handles.map_err(OpenError::io("cannot open", &path))?;
-                cut(&*handles.writer, segment.size_bytes).map_err(OpenError::io("cannot cut", &path))?;
+                if !self.doomed.contains(&part.log) && !planted(Planted::IgnorePosition) {
+                    cut(&*handles.writer, segment.size_bytes).map_err(OpenError::io("cannot cut", &path))?;
+                }
                 if matches!(segment.index, IndexState::Stored) {
                     let loaded = segment
                         .load_index(self.disk)
@@ -520,8 +599,13 @@ impl Replay<'_> {
                 let file = Arc::new(segment::SegmentFile::new(
                     dir.join(segment::file_name(part.segment_base)),
                 ));
-                crate::committer::new_or_emptied(self.disk, &file)
-                    .map_err(OpenError::io("cannot create", &file.path))?;
+                let exists = self.disk.exists(&file.path);
+                let opened = if self.doomed.contains(&part.log) && exists.is_ok_and(|exists| exists) {
+                    file.handles(self.disk, Open::ReadWrite).map(|_| ())
+                } else {
+                    crate::committer::new_or_emptied(self.disk, &file)
+                };
+                opened.map_err(OpenError::io("cannot create", &file.path))?;
                 file
             }
         };
@@ -529,6 +613,27 @@ impl Replay<'_> {
         self.dirty.segments.insert(key, file.clone());
         self.opened.insert(key, file.clone());
         Ok(file)
+    }
+
+    /// Makes durable what the segments of newly fenced logs hold, if only in the page cache.
+    fn preserve(&mut self) -> Result<(), OpenError> {
+        for log in &self.doomed {
+            let Some(state) = self.state.logs.get(log) else {
+                continue;
+            };
+            let dir = state.dir.clone();
+            if !self.disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
+                continue;
+            }
+            for name in self.disk.list(&dir).map_err(OpenError::io("cannot list", &dir))? {
+                let path = dir.join(name);
+                let file = self.disk.open(&path, Open::ReadWrite);
+                let synced = file.and_then(|file| file.sync_all());
+                synced.map_err(OpenError::io("cannot sync", &path))?;
+            }
+            self.dirty.directories.insert(dir);
+        }
+        Ok(())
     }
 
     /// Fences the logs that lost acknowledged records, or refuses to start if that cannot be told.
@@ -541,16 +646,10 @@ impl Replay<'_> {
                 reason: reason.into(),
             })
         };
-        let hit: Vec<LogId> = match (&lost.parts, &lost.listed) {
-            (Some(parts), _) => parts.iter().map(|part| part.log).collect(),
-            (None, Some(listed)) => {
-                let behind = |(log, end): &&(LogId, i64)| {
-                    self.state.logs.get(log).is_some_and(|state| state.end < *end) || *log == CONTROL_LOG
-                };
-                listed.iter().filter(behind).map(|(log, _)| *log).collect()
-            }
-            (None, None) => return refuse("was durable, and what it held is not known"),
-        };
+        if lost.parts.is_none() && lost.listed.is_none() {
+            return refuse("was durable, and what it held is not known");
+        }
+        let hit = lost.hits(|log| self.state.logs.get(&log).map(|state| state.end));
         if hit.contains(&CONTROL_LOG) {
             return refuse("was durable and held catalog changes");
         }
@@ -570,6 +669,12 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// The planted bug: the page cache may show bytes that the disk does not have.
+fn looks_right(file: &dyn DiskFile, run: &[u8], part: &Part) -> bool {
+    let mut seen = vec![0; run.len()];
+    file.read_at(&mut seen, u64::from(part.position)).is_ok() && seen == run
 }
 
 /// Cuts a file. A file that is shorter than the manifest says stays: reading it will name the damage.
@@ -645,7 +750,7 @@ fn remove_unnamed_segments(
             (None, Some(lsn)) => log.stored_producers == Some(lsn),
             (None, None) => !(name.ends_with(".deleted") || name.ends_with(".new")),
         };
-        if !keep {
+        if !keep && !(planted(Planted::KeepUnnamedSegments) && base.is_some()) {
             disk.remove_file(&path).map_err(OpenError::io("cannot remove", &path))?;
             dirty.directories.insert(dir.into());
         }

@@ -10,6 +10,7 @@ use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::index::{ENTRY_BYTES, Index, IndexEntry};
 use crate::manifest::StoredSegment;
+use crate::planted::{Planted, planted};
 
 /// A segment file on disk, with the descriptors that are open on it.
 #[derive(Debug)]
@@ -308,7 +309,11 @@ impl SegmentWalk {
         self.fill(size)?;
         let from = (self.position - self.buffer_start) as usize;
         let bytes = self.buffer.get(from..from + size);
-        let checked = bytes.map(batch::verify);
+        let checked = bytes.map(if planted(Planted::ReadUnchecked) {
+            BatchHeader::parse
+        } else {
+            batch::verify
+        });
         let header = match checked {
             Some(Ok(header)) => header,
             Some(Err(error)) => return Err(self.damaged(error)),

@@ -13,6 +13,7 @@ use crate::catalog::{Catalog, ControlRecord, Topic};
 use crate::config::LogConfig;
 use crate::error::WriteError;
 use crate::frame::{MAX_PARTS, Part};
+use crate::planted::{Planted, planted};
 use crate::producers::{ProducerTable, Verdict};
 use crate::record::Record;
 use crate::state::State;
@@ -163,7 +164,7 @@ impl Sequencer {
         done: Done,
         outcome: Result<Receipt, WriteError>,
     ) -> Option<(Done, Result<Receipt, WriteError>)> {
-        if self.groups.is_empty() && self.committing == 0 {
+        if self.groups.is_empty() && self.committing == 0 || planted(Planted::AnswerBeforePublished) {
             return Some((done, outcome));
         }
         self.last_group().waiters.push(Waiter { done, outcome });
@@ -391,6 +392,9 @@ impl Sequencer {
         }
         for (append, verdict) in ws.appends.into_iter().zip(plan.verdicts) {
             let appended = match verdict {
+                Verdict::Append if planted(Planted::DropJobState) && self.is_job_state(append.log) => {
+                    self.pretend(&append)
+                }
                 Verdict::Append => self.append(append.log, &append.batches, append.log_append_time, now),
                 Verdict::Duplicate {
                     first_offset,
@@ -417,6 +421,25 @@ impl Sequencer {
             self.last_group().controls.extend(controls);
         }
         Ok((receipt, written))
+    }
+
+    fn is_job_state(&self, log: LogId) -> bool {
+        self.catalog
+            .log(log)
+            .is_some_and(|(topic, _)| topic.name == "__job_state")
+    }
+
+    /// The planted bug: answers as if the append had been written.
+    fn pretend(&self, append: &Append) -> Appended {
+        let first_offset = self.logs.get(&append.log).map_or(0, |assigned| assigned.end);
+        Appended {
+            log: append.log,
+            first_offset,
+            last_offset: first_offset + append.batches.record_count() as i64 - 1,
+            log_append_time_ms: None,
+            log_start: 0,
+            duplicate: false,
+        }
     }
 
     /// The offset that the first new batch of each log will get.
@@ -467,11 +490,13 @@ impl Sequencer {
                 }
                 Change::DeleteTopic { id } => ControlRecord::TopicDeleted { id: *id },
                 Change::AddPartitions { id, total } => {
-                    let have = self
-                        .catalog
-                        .topic_by_id(*id)
-                        .map_or(0, |topic| topic.partitions.len() as u32);
+                    let grown = self.catalog.topic_by_id(*id).map(|topic| Topic::clone(topic));
+                    let have = grown.as_ref().map_or(0, |topic| topic.partitions.len() as u32);
                     let (logs, leader_epoch) = take_logs(total.saturating_sub(have));
+                    receipt.created = grown.map(|mut topic| {
+                        topic.partitions.extend_from_slice(&logs);
+                        topic.into()
+                    });
                     ControlRecord::PartitionsAdded {
                         id: *id,
                         logs,

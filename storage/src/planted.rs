@@ -1,0 +1,79 @@
+//! Deliberate bugs. Each leaves one rule of the storage contract out, so that a test can show that the
+//! simulation would notice. Only with the feature `planted`, which nothing that runs ever has.
+
+/// A rule that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "planted"), allow(dead_code))]
+pub(crate) enum Planted {
+    /// The journal is not synced before the answer.
+    SkipSync,
+    /// Records are shown before the journal is synced.
+    PublishBeforeSync,
+    /// Recovery does not write a batch that the segment above the checkpoint seems to have.
+    TrustSegment,
+    /// A job's state is left out of its write set.
+    DropJobState,
+    /// A failed sync is tried again in place.
+    RetrySync,
+    /// Damage is taken for a torn tail.
+    DamageIsTornTail,
+    /// The journal is trimmed before the manifest stands.
+    TrimBeforeManifest,
+    /// The checkpoint does not sync segments.
+    SkipSegmentSync,
+    /// A duplicate, or a refusal, is answered before what it rests on is published. (1)
+    AnswerBeforePublished,
+    /// Recovery appends to the segment instead of using the frame's position. (2)
+    IgnorePosition,
+    /// Only the batches' own checksums are looked at, not the frame's, nor the offsets. (2)
+    BodyUnchecked,
+    /// A frame does not list the ends of the group before it. (2)
+    NoPreviousEnds,
+    /// A new journal file's name is not synced. (2)
+    SkipJournalDirectorySync,
+    /// C is fixed when the manifest is written, after the syncs. (3)
+    FixCheckpointLate,
+    /// The directories of new segments are not synced. (3)
+    SkipDirectorySync,
+    /// Recovery loads the newest producer snapshot instead of the one that the manifest names. (3)
+    NewestSnapshot,
+    /// Files go as soon as a log start is moved. (3)
+    RemoveAtOnce,
+    /// A frame that checks in one pass and not in the next is skipped. (4)
+    AcceptUnstableFrame,
+    /// Recovery skips batches below the log's start. (4)
+    SkipBelowStart,
+    /// Segments above the manifest's that no frame names are kept. (4)
+    KeepUnnamedSegments,
+    /// The manifest forgets fences. (4)
+    ForgetFences,
+    /// The checkpoint syncs through a file description opened after the writes. (5)
+    SyncThroughNewDescription,
+    /// Reads do not check batches. (5)
+    ReadUnchecked,
+    /// What does not check above C is called damage. (5)
+    DamageAboveCheckpoint,
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static PRESENT: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug for everything that this thread does from now on.
+#[cfg(all(test, feature = "planted"))]
+pub(crate) fn plant(bug: Option<Planted>) {
+    PRESENT.set(bug);
+}
+
+/// Whether this bug is planted here.
+#[cfg(feature = "planted")]
+pub(crate) fn planted(bug: Planted) -> bool {
+    PRESENT.get() == Some(bug)
+}
+
+/// Never, in a build that is run.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn planted(_bug: Planted) -> bool {
+    false
+}
