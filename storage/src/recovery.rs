@@ -750,7 +750,8 @@ fn remove_unnamed_segments(
             (None, Some(lsn)) => log.stored_producers == Some(lsn),
             (None, None) => !(name.ends_with(".deleted") || name.ends_with(".new")),
         };
-        if !keep && !(planted(Planted::KeepUnnamedSegments) && base.is_some()) {
+        let keep = keep || (planted(Planted::KeepUnnamedSegments) && base.is_some());
+        if !keep {
             disk.remove_file(&path).map_err(OpenError::io("cannot remove", &path))?;
             dirty.directories.insert(dir.into());
         }
