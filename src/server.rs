@@ -243,3 +243,7 @@ fn raise_open_files_limit() {
         tracing::warn!(%error, soft = limit.current, "the limit of open files stays as it is");
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::problem::Problem;
 use super::{Http, json};
+use crate::broker::topics::is_internal;
 
 #[derive(Serialize)]
 struct Listing<'a> {
@@ -22,6 +23,7 @@ struct Entry<'a> {
     name: &'a str,
     id: String,
     partitions: usize,
+    internal: bool,
 }
 
 /// `GET /topics`: every topic, by name.
@@ -81,5 +83,6 @@ fn entry(topic: &Topic) -> Entry<'_> {
         name: &topic.name,
         id: topic.id.to_string(),
         partitions: topic.partitions.len(),
+        internal: is_internal(&topic.name),
     }
 }

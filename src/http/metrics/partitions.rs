@@ -8,6 +8,7 @@ use prometheus_client::registry::Unit;
 
 use super::{Labels, Samples};
 use crate::broker::Broker;
+use crate::broker::topics::is_internal;
 
 /// Partitions beyond this have no time series of their own: a scrape stays small whatever clients create.
 const MAX_SERIES: usize = 2_000;
@@ -32,11 +33,10 @@ struct Partition {
 impl PartitionMetrics {
     pub(super) fn read(broker: &Broker) -> Self {
         let catalog = broker.catalog();
-        let all = || {
-            catalog
-                .topics()
-                .flat_map(|topic| topic.partitions.iter().enumerate().map(move |at| (topic, at)))
-        };
+        // Users' topics first: theirs are the series that should not fall to the limit.
+        let (internal, own): (Vec<_>, Vec<_>) = catalog.topics().partition(|topic| is_internal(&topic.name));
+        let topics: Vec<_> = own.into_iter().chain(internal).collect();
+        let all = || topics.iter().flat_map(|topic| topic.partitions.iter().enumerate().map(move |at| (topic, at)));
         let shown: Vec<_> = all().take(MAX_SERIES).collect();
         let logs: Vec<_> = shown.iter().map(|(_, (_, log))| **log).collect();
         let ends = broker.storage().all_ends(&logs);
@@ -52,7 +52,7 @@ impl PartitionMetrics {
         });
         Self {
             listed: listed.collect(),
-            topics: catalog.topics().count(),
+            topics: topics.len(),
             partitions: all().count(),
         }
     }
