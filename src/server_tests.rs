@@ -31,7 +31,11 @@ async fn a_server_starts_serves_ends_and_starts_again_on_its_data() {
         assert!(get(server.http_addr(), "/readyz").await.starts_with("HTTP/1.1 200 "));
         let topic = server.broker().topic_or_create("t").await.unwrap();
         let record = riverlog_storage::record::Record::default();
-        let placed = server.broker().append_records(&topic, None, vec![record]).await.unwrap();
+        let placed = server
+            .broker()
+            .append_records(&topic, None, vec![record])
+            .await
+            .unwrap();
         assert_eq!(placed[0].offset, round);
         TcpStream::connect(server.kafka_addr()).await.unwrap();
         server.shutdown().await.unwrap();
@@ -44,11 +48,15 @@ async fn a_directory_in_use_or_of_somebody_else_is_refused() {
     let data = dir.path().join("data");
     let server = Server::start(Config::ephemeral(&data)).await.unwrap();
     let error = refused(Config::ephemeral(&data)).await;
-    assert!(error.contains("in use") && error.contains(data.to_str().unwrap()), "{error}");
+    assert!(
+        error.contains("in use") && error.contains(data.to_str().unwrap()),
+        "{error}"
+    );
     server.shutdown().await.unwrap();
 
-    std::fs::write(dir.path().join("thesis.txt"), "x").unwrap();
-    let error = refused(Config::ephemeral(dir.path())).await;
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("thesis.txt"), "x").unwrap();
+    let error = refused(Config::ephemeral(foreign.path())).await;
     assert!(error.contains("thesis.txt"), "{error}");
 }
 
@@ -57,12 +65,22 @@ async fn addresses_that_others_reach_need_a_word() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let everywhere = HostPort::new("0.0.0.0", 0);
-    let public = Config { http_addr: everywhere.clone(), ..Config::ephemeral(&data) };
+    let public = Config {
+        http_addr: everywhere.clone(),
+        ..Config::ephemeral(&data)
+    };
     let error = refused(public.clone()).await;
     assert!(error.contains("--allow-insecure-public-listen"), "{error}");
     assert!(!data.exists(), "nothing is touched before everything is checked");
-    let listener = ListenerConfig { addr: everywhere, advertised: HostPort::new("broker.example", 0) };
-    let public = Config { listeners: vec![listener], allow_insecure_public_listen: true, ..public };
+    let listener = ListenerConfig {
+        addr: everywhere,
+        advertised: HostPort::new("broker.example", 0),
+    };
+    let public = Config {
+        listeners: vec![listener],
+        allow_insecure_public_listen: true,
+        ..public
+    };
     let server = Server::start(public).await.unwrap();
     let port = server.kafka_addr().port();
     assert_eq!(server.listeners()[0].advertised, format!("broker.example:{port}"));
@@ -74,7 +92,10 @@ async fn a_port_that_is_taken_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let config = Config { http_addr: HostPort::new("127.0.0.1", port), ..Config::ephemeral(dir.path().join("data")) };
+    let config = Config {
+        http_addr: HostPort::new("127.0.0.1", port),
+        ..Config::ephemeral(dir.path().join("data"))
+    };
     let error = refused(config).await;
     assert!(error.contains(&format!("http address 127.0.0.1:{port}")), "{error}");
 }

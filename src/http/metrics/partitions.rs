@@ -36,7 +36,11 @@ impl PartitionMetrics {
         // Users' topics first: theirs are the series that should not fall to the limit.
         let (internal, own): (Vec<_>, Vec<_>) = catalog.topics().partition(|topic| is_internal(&topic.name));
         let topics: Vec<_> = own.into_iter().chain(internal).collect();
-        let all = || topics.iter().flat_map(|topic| topic.partitions.iter().enumerate().map(move |at| (topic, at)));
+        let all = || {
+            topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().enumerate().map(move |at| (topic, at)))
+        };
         let shown: Vec<_> = all().take(MAX_SERIES).collect();
         let logs: Vec<_> = shown.iter().map(|(_, (_, log))| **log).collect();
         let ends = broker.storage().all_ends(&logs);
