@@ -151,24 +151,21 @@ impl Error {
     }
 }
 
-/// The code in words, with the broker's own words where it gave some.
+/// The code in words, with the broker's own words where they say more.
 fn refusal(code: ResponseError, message: Option<&str>) -> String {
     let plain = match code {
         ResponseError::UnknownTopicOrPartition => "no such topic or partition",
         ResponseError::TopicAlreadyExists => "the topic exists already",
-        ResponseError::InvalidTopicException => "not a valid topic name",
         ResponseError::GroupIdNotFound => "no such group",
         ResponseError::NonEmptyGroup => "the group has members; stop them first",
         ResponseError::UnknownMemberId => "the group has members, who commit its offsets; stop them first",
-        ResponseError::MessageTooLarge => "the record is larger than the topic allows",
         ResponseError::OutOfOrderSequenceNumber => "the broker has other sequence numbers for this producer",
         other => {
-            let text = message.map_or_else(String::new, |m| format!(": {m}"));
-            return format!("{other} (error code {}){text}", other.code());
+            return match message {
+                Some(message) => format!("{message} ({other}, error code {})", other.code()),
+                None => format!("{other} (error code {})", other.code()),
+            };
         }
     };
-    match message {
-        Some(message) => format!("{plain} ({message})"),
-        None => plain.to_owned(),
-    }
+    plain.to_owned()
 }
