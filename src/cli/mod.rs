@@ -2,6 +2,7 @@
 
 mod bootstrap;
 pub mod consume;
+pub mod demo;
 mod format;
 pub mod group;
 mod output;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Run the broker: Kafka protocol and HTTP over one data directory.
     Serve(Box<serve::ServeArgs>),
+    /// Turn real flights into exact hourly answers, and check them; --crash kills the server on the way.
+    Demo(demo::DemoArgs),
     /// Create, list, describe, alter and delete topics.
     Topic(topic::TopicArgs),
     /// Write lines of standard input to a topic.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(*args, started).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Topic(args) => topic::run(args).await,
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::config::Settings;
+use crate::demo::service;
 use crate::server::Server;
 use crate::shutdown::Signals;
 use crate::telemetry;
@@ -17,6 +18,10 @@ pub struct ServeArgs {
     /// TOML file with any of these settings, named with underscores (`http_addr`); variables and flags win over it
     #[arg(long, value_name = "FILE", env = "RIVERLOG_CONFIG")]
     config: Option<PathBuf>,
+
+    /// Run the demo's job beside the log; `riverlog demo --crash` and the crash tests start their servers so
+    #[arg(long, hide = true)]
+    demo_job: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -35,9 +40,16 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
     telemetry::install(config.log_format, &config.log)?;
     let signals = Signals::install().context("installing signal handlers")?;
     let server = Server::start(config).await?;
+    let job = match args.demo_job {
+        true => Some(service::start_job(server.broker()).await?),
+        false => None,
+    };
     announce(&server, started).context("standard output")?;
     let signal = signals.first().await;
     tracing::info!(signal, "draining");
+    if let Some(job) = job {
+        service::stop_job(job).await?;
+    }
     server.shutdown().await?;
     tracing::info!("ended cleanly");
     Ok(())
