@@ -20,6 +20,9 @@ struct Item {
     record: Record,
 }
 
+/// How many records are handed over between two questions whether to go on.
+const ASK_EVERY: usize = 128;
+
 /// Everything to publish, in order. The same for every run, so a run that was stopped can be continued.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -64,7 +67,7 @@ impl Feed {
     }
 
     /// How many records there are.
-    pub fn len(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.items.len()
     }
 
@@ -104,13 +107,17 @@ impl Feed {
         Ok(())
     }
 
-    /// Hands over everything that is not there yet. Returns when all of it is on its way.
+    /// Hands over everything that is not there yet, waiting for `may_go_on` (told how many there are so
+    /// far) now and then. Returns when all of it is on its way.
     ///
     /// # Errors
     /// When the producer fails.
-    pub async fn send(&self, producer: &Producer) -> anyhow::Result<()> {
+    pub async fn send(&self, producer: &Producer, may_go_on: impl AsyncFn(usize)) -> anyhow::Result<()> {
         let mut to_skip = self.present.clone();
-        for item in &self.items {
+        for (index, item) in self.items.iter().enumerate() {
+            if index % ASK_EVERY == 0 {
+                may_go_on(index).await;
+            }
             match to_skip.get_mut(&(item.topic, item.partition)) {
                 Some(left) if *left > 0 => *left -= 1,
                 _ => {

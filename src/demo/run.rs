@@ -41,6 +41,11 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// The job commits several times a second; without any progress for so long something is wrong.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
+/// How many records the producer may be ahead of the job while the server is being killed, and how long
+/// it waits for the job at most.
+const LEAD: u64 = 4000;
+const MAX_STEP: Duration = Duration::from_millis(500);
+
 /// How often the job's progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -62,7 +67,7 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
         false => Node::embedded(&options.data_dir).await?,
     };
     let place = match options.crash {
-        true => "a process of its own, to be killed",
+        true => "a process of its own",
         false => "inside this process",
     };
     println!("  data    {}", options.data_dir.display());
@@ -101,7 +106,7 @@ fn describe(existed: bool, feed: &Feed) -> String {
     match (existed, feed.present()) {
         (false, _) => "new".to_owned(),
         (true, 0) => "there already, without records of the demo".to_owned(),
-        (true, n) if n < feed.len() => {
+        (true, n) if n < feed.total() => {
             format!("an earlier demo stopped after {present} records: going on behind them")
         }
         (true, _) => format!(
@@ -123,7 +128,7 @@ impl Played {
     fn summary(&self, feed: &Feed) -> String {
         let published = self.stats.records;
         let mut text = match published {
-            0 => format!("{} records were durable already", HumanCount(feed.len() as u64)),
+            0 => format!("{} records were durable already", HumanCount(feed.total() as u64)),
             _ => {
                 let seconds = self.publish_took.as_secs_f64().max(0.001);
                 let ms = |share| self.stats.latency(share).unwrap_or_default().as_secs_f64() * 1000.0;
@@ -157,11 +162,18 @@ async fn play(client: &Client, feed: &Feed, node: &mut Node) -> anyhow::Result<P
         ..WriterOptions::default()
     };
     let producer = Producer::new(client, options).await?;
-    let stage = Stage::new(feed.len() as u64);
+    let stage = Stage::new(feed.total() as u64);
     stage.published.set_position(feed.present() as u64);
+    let crash = matches!(node, Node::Process(_));
     let started = Instant::now();
     let publish = async {
-        feed.send(&producer).await?;
+        // Where the server is killed, producer and job go side by side, so that kills hit both at work.
+        let side_by_side = async |sent| {
+            if crash {
+                keep_step(sent, &stage).await
+            }
+        };
+        feed.send(&producer, side_by_side).await?;
         producer.flush().await?;
         anyhow::Ok(started.elapsed())
     };
@@ -211,12 +223,20 @@ async fn follow(client: &Client, feed: &Feed, producer: &Producer, stage: &Stage
                 "no progress for {} s: {} of {} records are durable and {} went through the job",
                 STUCK_AFTER.as_secs(),
                 stage.published.position(),
-                feed.len(),
+                feed.total(),
                 stage.processed.position()
             );
         }
     }
     Ok(())
+}
+
+/// Waits while the producer is far ahead of the job; not for ever, because the job may want more input.
+async fn keep_step(sent: usize, stage: &Stage) {
+    let until = Instant::now() + MAX_STEP;
+    while sent as u64 > stage.processed.position() + LEAD && Instant::now() < until {
+        sleep(Duration::from_millis(2)).await;
+    }
 }
 
 fn is_done(stage: &Stage) -> bool {
@@ -264,7 +284,7 @@ fn conclude(verdict: &Verdict, difference: Option<&str>, kills: usize) -> bool {
     if verdict.differences.is_empty() && difference.is_none() {
         let crashes = match kills {
             0 => String::new(),
-            kills => format!(" The server was killed {kills} times, and the answer is the same to the byte."),
+            kills => format!("\nThe server was killed {kills} times, and the answer is the same to the byte."),
         };
         println!(
             "OK: all {rows} rows of topic {ANSWER_TOPIC} equal a plain batch computation over the same files,\n\
