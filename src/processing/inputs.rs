@@ -9,6 +9,7 @@ use super::{
     error::JobError,
     job::{Job, OnLostInput, Source, StartAt},
     log::{Ends, Log, TopicInfo},
+    planted::{Bug, planted},
     processor::Processor,
     task::Input,
     watermark::{NO_WATERMARK_MS, PartitionWatermark},
@@ -148,7 +149,9 @@ fn place<L: Log, P: Processor>(
     });
     input.position = match known {
         Some(known) if Uuid::from_bytes(known.topic_id) == input.topic_id => {
-            input.watermark = PartitionWatermark::new(known.watermark_ms, disorder_ms(source));
+            if !planted(Bug::ForgetWatermarks) {
+                input.watermark = PartitionWatermark::new(known.watermark_ms, disorder_ms(source));
+            }
             known.to
         }
         Some(known) => {

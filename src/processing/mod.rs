@@ -24,6 +24,7 @@ mod inputs;
 pub mod job;
 mod key_group;
 pub mod log;
+mod planted;
 pub mod processor;
 mod runner;
 pub mod runtime;

@@ -24,6 +24,7 @@ use super::{
     epoch::Frame,
     error::JobError,
     log::{Log, LogError, PartitionId},
+    planted::{Bug, planted},
     state::StateChange,
     task::{EpochOutput, Restored},
     timer::TimerChange,
@@ -35,10 +36,10 @@ const FRAME: &[u8] = b"frame";
 const CHUNK: &[u8] = b"chunk";
 const SNAPSHOT: &[u8] = b"snapshot";
 
-/// About how large one record of the state log becomes.
-const RECORD_TARGET_BYTES: usize = 256 << 10;
+/// About how large one record of the state log becomes. Small in tests, so that their states have several.
+const RECORD_TARGET_BYTES: usize = if cfg!(test) { 200 } else { 256 << 10 };
 /// About how much of a snapshot is committed at once, so that epochs do not wait behind it.
-const SNAPSHOT_COMMIT_BYTES: usize = 4 << 20;
+const SNAPSHOT_COMMIT_BYTES: usize = if cfg!(test) { 400 } else { 4 << 20 };
 /// How much is read at once when restoring.
 const READ_BYTES: usize = 4 << 20;
 
@@ -119,6 +120,12 @@ fn timer_bytes(change: &TimerChange) -> usize {
 pub fn encode_epoch(output: &mut EpochOutput) -> Result<Vec<Record>, codec::Error> {
     let now_ms = output.frame.processing_time_ms;
     let mut records = Vec::new();
+    if planted(Bug::DropState) {
+        output.state.clear();
+    }
+    if planted(Bug::DropTimers) {
+        output.timers.clear();
+    }
     for part in parts(std::mem::take(&mut output.state), state_bytes) {
         records.push(record(STATE, &part, now_ms)?);
     }
@@ -197,7 +204,13 @@ pub fn replay(records: &[StoredRecord], job: &str) -> Result<Loaded, JobError> {
 
     let named = records.iter().rev().find(|record| key(record) == SNAPSHOT);
     let named: Option<SnapshotEnd> = named.map(|record| value(record, job)).transpose()?;
-    let covered = named.as_ref().map_or(i64::MIN, |named| named.id.covers);
+    let mut covered = named.as_ref().map_or(i64::MIN, |named| named.id.covers);
+    if planted(Bug::DeltasBehindSnapshotOnly) {
+        covered = records
+            .iter()
+            .rfind(|record| key(record) == SNAPSHOT)
+            .map_or(covered, |record| record.offset);
+    }
     if let Some(named) = named {
         let mut chunks = 0;
         for record in records.iter().filter(|record| key(record) == CHUNK) {

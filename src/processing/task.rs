@@ -10,6 +10,7 @@ use super::{
     error::JobError,
     job::{Decoded, Job},
     log::{Fetched, PartitionId},
+    planted::{Bug, planted},
     processor::{Context, Operator, ProcessError, Processor},
     state::{StateChange, StateStore},
     timer::{Timer, TimerChange, TimerKind, Timers},
@@ -258,6 +259,9 @@ impl Task {
         for (index, fetched) in reads {
             for record in &fetched.records {
                 if self.must_yield() {
+                    if planted(Bug::PositionAhead) {
+                        self.move_to(*index, fetched.next_offset);
+                    }
                     return Ok(Flow::Yield);
                 }
                 self.read(job, *index, record)?;

@@ -42,6 +42,7 @@ use super::{
     error::JobError,
     job::Job,
     log::{Commit, CommitDone, Ends, Fetched, JobLog, Log, LogError, PartitionId, Subscription, TopicInfo, Wake},
+    planted::{Bug, planted},
     processor::Processor,
     runner::{Runner, Step},
     state_log,
@@ -81,6 +82,7 @@ struct Logs {
     offsets: BTreeMap<(String, String, u32), i64>,
     subscribers: Vec<Weak<Wake>>,
     hold: bool,
+    refuse_next: bool,
     held: VecDeque<(Commit, CommitDone)>,
     max_batch_bytes: BTreeMap<String, usize>,
 }
@@ -221,6 +223,11 @@ impl MemoryLog {
         self.logs.lock().held.clear();
     }
 
+    /// Refuses the next commit with an error that may pass, as a full disk would.
+    pub fn refuse_next_commit(&self) {
+        self.logs.lock().refuse_next = true;
+    }
+
     fn apply(&self, commit: Commit, done: CommitDone) {
         let result = self.logs.lock().apply(commit);
         done(result);
@@ -231,12 +238,15 @@ impl MemoryLog {
 impl Logs {
     fn apply(&mut self, commit: Commit) -> Result<(), LogError> {
         let current = self.incarnations.get(&commit.job).copied().unwrap_or(0);
-        if commit.log.incarnation != current {
+        if commit.log.incarnation != current && !planted(Bug::NoFence) {
             let got = commit.log.incarnation;
             return Err(LogError::Fenced(format!(
                 "incarnation {got} of {}, current is {current}",
                 commit.job
             )));
+        }
+        if std::mem::take(&mut self.refuse_next) {
+            return Err(LogError::Unavailable("no space".into()));
         }
         let all_there = commit.outputs.iter().all(|(id, _)| self.partitions.contains_key(id));
         if !all_there || !self.partitions.contains_key(&commit.log.state) {
@@ -428,6 +438,13 @@ impl<P: Processor> TestDriver<P> {
     /// The last committed epoch.
     pub fn committed(&self) -> Option<&Frame> {
         self.runner.committed()
+    }
+
+    /// The job is started elsewhere while commits of this start are held back; they arrive after the take-over.
+    pub fn take_over(&mut self) -> Result<(), JobError> {
+        self.runner = start(&self.log, &self.clock, &self.job)?;
+        self.log.release();
+        Ok(())
     }
 
     /// Crashes: commits that are held back are lost, the job is restored from what is committed.

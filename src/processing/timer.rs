@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::planted::{Bug, planted};
+
 /// Which clock a timer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerKind {
@@ -117,7 +119,10 @@ impl Timers {
     /// Removes and returns the earliest timer that is due at `now_ms`.
     pub fn pop_due(&mut self, kind: TimerKind, now_ms: i64) -> Option<Timer> {
         let due = self.set_of(kind).first().filter(|timer| timer.at_ms <= now_ms)?.clone();
-        self.change(kind, due.clone(), false);
+        match planted(Bug::FiredTimersStay) {
+            true => self.apply(kind, due.clone(), false),
+            false => self.change(kind, due.clone(), false),
+        };
         Some(due)
     }
 
