@@ -79,7 +79,10 @@ mod planted {
 
     /// The first seed that finds the bug.
     fn found(bug: Planted) -> Option<(u64, Violation)> {
-        let count = std::env::var("RIVERLOG_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+        let count = std::env::var("RIVERLOG_SEEDS")
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(2_000);
         let finder = std::thread::spawn(move || {
             plant(Some(bug));
             (0..count).find_map(|seed| match std::panic::catch_unwind(|| run(seed)) {

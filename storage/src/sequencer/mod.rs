@@ -3,80 +3,34 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
-use rand::RngExt;
 use rand::rngs::StdRng;
-use uuid::Uuid;
 
-use crate::batch::{self, BatchBuilder, BatchHeader, CheckedBatches, HEADER_LEN};
-use crate::catalog::{Catalog, ControlRecord, Topic};
-use crate::config::LogConfig;
+use crate::batch::{self, BatchHeader, CheckedBatches, HEADER_LEN};
+use crate::catalog::Catalog;
 use crate::error::WriteError;
 use crate::frame::{MAX_PARTS, Part};
 use crate::planted::{Planted, planted};
-use crate::producers::{ProducerTable, Verdict};
-use crate::record::Record;
+use crate::producers::Verdict;
 use crate::state::State;
-use crate::write_set::{Append, Appended, Change, Receipt, WriteSet};
-use crate::{CONTROL_LOG, LogId, MAX_PARTITIONS, MAX_WRITE_SET_BYTES};
+use crate::write_set::{Append, Appended, Receipt, WriteSet};
+use crate::{CONTROL_LOG, LogId, MAX_WRITE_SET_BYTES};
+
+mod assigned;
+mod changes;
+mod group;
+
+use assigned::AssignedLog;
+use changes::encode_controls;
+pub(crate) use group::{Done, Group, Run, StampedBatch, Waiter};
 
 /// A group and a write set must fit into a journal file together.
 fn max_write_set_bytes(journal_file_bytes: u64) -> u64 {
     MAX_WRITE_SET_BYTES.min(journal_file_bytes / 2)
 }
 
-/// Called once with the outcome of a write set.
-pub(crate) type Done = Box<dyn FnOnce(Result<Receipt, WriteError>) + Send>;
-
-/// Segment files are addressed by 31 bits, as Kafka's are.
-const MAX_SEGMENT_BYTES: u64 = i32::MAX as u64;
 const RESERVED_FREE_BYTES: u64 = 64 << 20;
 /// A write set without records needs no more than the journal's next pre-written stretch.
 const CONTROL_FREE_BYTES: u64 = 16 << 20;
-const CONTROL_BATCH_RECORDS: usize = 1000;
-
-/// A batch with its offset: a header of its own, and the payload as it came.
-#[derive(Debug)]
-pub(crate) struct StampedBatch {
-    pub header: BatchHeader,
-    pub payload: Bytes,
-}
-
-/// Consecutive batches of one log in one segment.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub part: Part,
-    pub batches: Vec<StampedBatch>,
-}
-
-/// Somebody who waits for a group: with an outcome that holds if the group becomes durable.
-pub(crate) struct Waiter {
-    pub done: Done,
-    pub outcome: Result<Receipt, WriteError>,
-}
-
-/// Write sets that one frame and one sync make durable.
-#[derive(Default)]
-pub(crate) struct Group {
-    pub runs: Vec<Run>,
-    pub controls: Vec<ControlRecord>,
-    pub waiters: Vec<Waiter>,
-    pub bytes: u64,
-}
-
-/// What a log is assigned, published or not.
-#[derive(Debug)]
-struct AssignedLog {
-    config: LogConfig,
-    start: i64,
-    end: i64,
-    segment_base: i64,
-    segment_bytes: u64,
-    segment_opened_ms: u64,
-    leader_epoch: i32,
-    producers: ProducerTable,
-    fence: Option<String>,
-}
 
 /// Assigned state and the groups that wait for the committer.
 pub(crate) struct Sequencer {
@@ -312,73 +266,6 @@ impl Sequencer {
         Ok(Verdict::Append)
     }
 
-    fn topic(&self, id: Uuid) -> Result<&Topic, WriteError> {
-        self.catalog
-            .topic_by_id(id)
-            .map(|topic| &**topic)
-            .ok_or(WriteError::UnknownTopic)
-    }
-
-    fn check_changes(&self, ws: &WriteSet) -> Result<(), WriteError> {
-        for change in &ws.changes {
-            match change {
-                Change::CreateTopic {
-                    name,
-                    partitions,
-                    configs,
-                } => {
-                    if self.catalog.topic(name).is_some() {
-                        return Err(WriteError::TopicExists(name.clone()));
-                    }
-                    check_partitions(*partitions, 0)?;
-                    LogConfig::parse(configs).map_err(WriteError::InvalidConfig)?;
-                }
-                Change::DeleteTopic { id } => {
-                    if self.topic(*id)?.partitions.contains(&CONTROL_LOG) {
-                        return Err(WriteError::UnknownTopic);
-                    }
-                }
-                Change::AddPartitions { id, total } => {
-                    check_partitions(*total, self.topic(*id)?.partitions.len() as u32)?;
-                }
-                Change::SetConfigs { id, configs } => {
-                    self.topic(*id)?;
-                    LogConfig::parse(configs).map_err(WriteError::InvalidConfig)?;
-                }
-                Change::MoveLogStart { log, offset } => {
-                    let assigned = self.log(*log)?;
-                    if *offset < 0 || *offset > assigned.end {
-                        let (start, end) = (assigned.start, assigned.end);
-                        return Err(WriteError::OffsetOutOfRange {
-                            log: *log,
-                            offset: *offset,
-                            start,
-                            end,
-                        });
-                    }
-                }
-                Change::MoveLogStartToAppend { log } => {
-                    self.log(*log)?;
-                    if !ws.appends.iter().any(|append| append.log == *log) {
-                        return Err(WriteError::UnknownLog(*log));
-                    }
-                }
-                Change::SetEpoch { name, epoch } => {
-                    let current = self.catalog.epoch(name).unwrap_or(0);
-                    if *epoch <= current {
-                        return Err(WriteError::StaleEpoch {
-                            name: name.clone(),
-                            current,
-                            got: *epoch,
-                        });
-                    }
-                }
-                Change::RemoveEpoch { .. } | Change::AllocateProducerIds { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Assigns everything of a checked write set. The flag is false if there was nothing to write.
     fn assign(&mut self, ws: WriteSet, plan: Plan, now: Now) -> Result<(Receipt, bool), WriteError> {
         let mut receipt = Receipt::default();
@@ -453,146 +340,6 @@ impl Sequencer {
             .collect()
     }
 
-    /// Turns changes into control records with ids.
-    fn resolve(
-        &mut self,
-        changes: &[Change],
-        firsts: &HashMap<LogId, i64>,
-        receipt: &mut Receipt,
-    ) -> Vec<ControlRecord> {
-        let mut next_log_id = self.catalog.next_log_id;
-        let mut next_producer_id = self.catalog.next_producer_id;
-        let mut leader_epoch = self.catalog.leader_epoch;
-        let mut take_logs = |count: u32| {
-            let first = next_log_id;
-            next_log_id += u64::from(count);
-            leader_epoch += 1;
-            ((first..next_log_id).collect::<Vec<LogId>>(), leader_epoch)
-        };
-        let mut controls = Vec::with_capacity(changes.len());
-        for change in changes {
-            controls.push(match change {
-                Change::CreateTopic {
-                    name,
-                    partitions,
-                    configs,
-                } => {
-                    let (logs, leader_epoch) = take_logs(*partitions);
-                    let id = uuid::Builder::from_random_bytes(self.rng.random()).into_uuid();
-                    let topic = Topic {
-                        name: name.clone(),
-                        id,
-                        partitions: logs,
-                        configs: configs.clone(),
-                    };
-                    receipt.created = Some(topic.clone().into());
-                    ControlRecord::TopicCreated { topic, leader_epoch }
-                }
-                Change::DeleteTopic { id } => ControlRecord::TopicDeleted { id: *id },
-                Change::AddPartitions { id, total } => {
-                    let grown = self.catalog.topic_by_id(*id).map(|topic| Topic::clone(topic));
-                    let have = grown.as_ref().map_or(0, |topic| topic.partitions.len() as u32);
-                    let (logs, leader_epoch) = take_logs(total.saturating_sub(have));
-                    receipt.created = grown.map(|mut topic| {
-                        topic.partitions.extend_from_slice(&logs);
-                        topic.into()
-                    });
-                    ControlRecord::PartitionsAdded {
-                        id: *id,
-                        logs,
-                        leader_epoch,
-                    }
-                }
-                Change::SetConfigs { id, configs } => ControlRecord::ConfigsSet {
-                    id: *id,
-                    configs: configs.clone(),
-                },
-                Change::MoveLogStart { log, offset } => ControlRecord::LogStartMoved {
-                    log: *log,
-                    offset: *offset,
-                },
-                Change::MoveLogStartToAppend { log } => {
-                    let offset = firsts.get(log).copied().unwrap_or(0);
-                    ControlRecord::LogStartMoved { log: *log, offset }
-                }
-                Change::SetEpoch { name, epoch } => ControlRecord::EpochSet {
-                    name: name.clone(),
-                    epoch: *epoch,
-                },
-                Change::RemoveEpoch { name } => ControlRecord::EpochRemoved { name: name.clone() },
-                Change::AllocateProducerIds { count } => {
-                    receipt.first_producer_id = Some(next_producer_id);
-                    next_producer_id += i64::from(*count);
-                    ControlRecord::ProducerIdsAllocated { next: next_producer_id }
-                }
-            });
-        }
-        controls
-    }
-
-    fn apply_control(&mut self, control: &ControlRecord, now: Now) {
-        match control {
-            ControlRecord::TopicCreated { topic, leader_epoch } => {
-                self.add_logs(&topic.partitions, &topic.configs, *leader_epoch, now);
-            }
-            ControlRecord::PartitionsAdded { id, logs, leader_epoch } => {
-                if let Some(topic) = self.catalog.topic_by_id(*id).cloned() {
-                    self.add_logs(logs, &topic.configs, *leader_epoch, now);
-                }
-            }
-            ControlRecord::TopicDeleted { id } => {
-                for log in self.catalog.topic_by_id(*id).iter().flat_map(|topic| &topic.partitions) {
-                    self.logs.remove(log);
-                }
-            }
-            ControlRecord::ConfigsSet { id, configs } => {
-                let config = LogConfig::parse(configs).unwrap_or_default();
-                for log in self.catalog.topic_by_id(*id).iter().flat_map(|topic| &topic.partitions) {
-                    if let Some(assigned) = self.logs.get_mut(log) {
-                        assigned.config = config.clone();
-                    }
-                }
-            }
-            ControlRecord::LogStartMoved { log, offset } => {
-                if let Some(assigned) = self.logs.get_mut(log) {
-                    assigned.start = assigned.start.max(*offset);
-                    // Nothing of the active segment is left: the next batch begins a new one, behind
-                    // which the old one can go.
-                    if assigned.start == assigned.end && assigned.segment_bytes > 0 {
-                        assigned.roll(now.monotonic_ms);
-                    }
-                }
-            }
-            ControlRecord::EpochSet { .. }
-            | ControlRecord::EpochRemoved { .. }
-            | ControlRecord::ProducerIdsAllocated { .. } => {}
-        }
-        self.catalog.apply(control);
-    }
-
-    fn add_logs(
-        &mut self,
-        logs: &[LogId],
-        configs: &std::collections::BTreeMap<String, String>,
-        leader_epoch: i32,
-        now: Now,
-    ) {
-        for log in logs {
-            let assigned = AssignedLog {
-                config: LogConfig::parse(configs).unwrap_or_default(),
-                start: 0,
-                end: 0,
-                segment_base: 0,
-                segment_bytes: 0,
-                segment_opened_ms: now.monotonic_ms,
-                leader_epoch,
-                producers: ProducerTable::default(),
-                fence: None,
-            };
-            self.logs.insert(*log, assigned);
-        }
-    }
-
     /// Gives offsets and a place to each batch. The log was checked to exist.
     fn append(&mut self, log: LogId, batches: &CheckedBatches, log_append_time: bool, now: Now) -> Appended {
         let mut appended = Appended {
@@ -644,80 +391,4 @@ impl Sequencer {
 #[derive(Debug, Default)]
 struct Plan {
     verdicts: Vec<Verdict>,
-}
-
-impl Group {
-    /// Adds a batch, to the last run if it continues that.
-    fn push(&mut self, part: Part, batch: StampedBatch) {
-        self.bytes += u64::from(part.length);
-        let last = self
-            .runs
-            .last_mut()
-            .filter(|last| last.part.log == part.log && last.part.segment_base == part.segment_base);
-        match last {
-            Some(last) => {
-                last.part.length += part.length;
-                last.part.last_offset = part.last_offset;
-                last.batches.push(batch);
-            }
-            None => self.runs.push(Run {
-                part,
-                batches: vec![batch],
-            }),
-        }
-    }
-}
-
-impl AssignedLog {
-    fn roll(&mut self, monotonic_ms: u64) {
-        self.segment_base = self.end;
-        self.segment_bytes = 0;
-        self.segment_opened_ms = monotonic_ms;
-    }
-
-    /// Begins a new segment if the batch would make the active one too large, or it is too old.
-    fn make_room(&mut self, batch_bytes: u64, last_offset_delta: i64, monotonic_ms: u64) {
-        let limit = self.config.segment_bytes.min(MAX_SEGMENT_BYTES);
-        let too_large = self.segment_bytes + batch_bytes > limit;
-        let too_old = monotonic_ms.saturating_sub(self.segment_opened_ms) >= self.config.segment_ms;
-        let too_far = self.end - self.segment_base + last_offset_delta > i64::from(i32::MAX);
-        if self.segment_bytes > 0 && (too_large || too_old || too_far) {
-            self.roll(monotonic_ms);
-        }
-        if self.segment_bytes == 0 {
-            self.segment_opened_ms = monotonic_ms;
-        }
-    }
-}
-
-fn check_partitions(asked: u32, current: u32) -> Result<(), WriteError> {
-    if asked > current && asked <= MAX_PARTITIONS {
-        return Ok(());
-    }
-    Err(WriteError::InvalidPartitions {
-        asked,
-        current,
-        max: MAX_PARTITIONS,
-    })
-}
-
-/// Control records as batches of the control log.
-fn encode_controls(controls: &[ControlRecord], now_ms: i64) -> Result<Vec<CheckedBatches>, WriteError> {
-    let failed = |error: &dyn std::fmt::Display| WriteError::InvalidConfig(error.to_string());
-    controls
-        .chunks(CONTROL_BATCH_RECORDS)
-        .map(|chunk| {
-            let mut builder = BatchBuilder::new();
-            for control in chunk {
-                let value = control.encode().map_err(|error| failed(&error))?;
-                builder.push(Record {
-                    key: None,
-                    value: Some(value.into()),
-                    headers: Vec::new(),
-                    timestamp_ms: now_ms,
-                });
-            }
-            builder.build().map_err(|error| failed(&error))
-        })
-        .collect()
 }

@@ -1,0 +1,294 @@
+//! The journal as recovery reads it: which frames are whole, and which were durable and are not any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::catalog::ControlRecord;
+use crate::disk::{Disk, DiskFile, Open};
+use crate::error::OpenError;
+use crate::frame::{BLOCK_BYTES, FrameHeader, Part, Salt};
+use crate::journal;
+use crate::manifest::Manifest;
+use crate::planted::{Planted, planted};
+use crate::record::decode_batch;
+use crate::{CONTROL_LOG, LogId, Lsn};
+
+/// Enough of a header to know its length.
+const PEEK_BYTES: usize = 128;
+
+/// Where a good frame stands.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub header: FrameHeader,
+    pub file: u64,
+    pub position: u64,
+}
+
+/// A frame that had been durable and is not whole any more.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    pub lsn: Lsn,
+    pub file: u64,
+    pub position: u64,
+    /// Its parts, if its header still reads.
+    pub parts: Option<Vec<Part>>,
+    /// The ends behind it, if the frame after it reads.
+    pub listed: Option<Vec<(LogId, i64)>>,
+}
+
+/// The journal as recovery reads it.
+pub(super) struct JournalReader {
+    pub dir: PathBuf,
+    salt: Salt,
+    pub files: BTreeMap<u64, Arc<dyn DiskFile>>,
+}
+
+impl JournalReader {
+    /// Opens and syncs every journal file: what is read from the page cache must be on the disk.
+    pub fn open(disk: &dyn Disk, dir: PathBuf, salt: Salt) -> Result<Self, OpenError> {
+        let mut files = BTreeMap::new();
+        for name in disk.list(&dir).map_err(OpenError::io("cannot list", &dir))? {
+            let Some(number) = journal::number_of(&name) else {
+                continue;
+            };
+            let path = dir.join(&name);
+            let file = disk
+                .open(&path, Open::ReadWrite)
+                .map_err(OpenError::io("cannot open", &path))?;
+            file.sync_data().map_err(OpenError::io("cannot sync", &path))?;
+            files.insert(number, file);
+        }
+        disk.sync_dir(&dir).map_err(OpenError::io("cannot sync", &dir))?;
+        Ok(Self { dir, salt, files })
+    }
+
+    pub fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(journal::file_name(number))
+    }
+
+    fn read(&self, number: u64, position: u64, len: usize) -> Result<Vec<u8>, OpenError> {
+        let Some(file) = self.files.get(&number) else {
+            return Ok(Vec::new());
+        };
+        let path = self.path(number);
+        let left = file
+            .len()
+            .map_err(OpenError::io("cannot read", &path))?
+            .saturating_sub(position);
+        let mut bytes = vec![0; len.min(left as usize)];
+        let read = file
+            .read_at(&mut bytes, position)
+            .map_err(OpenError::io("cannot read", &path))?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// The header that stands at a place, if it is of this incarnation and was written for this place.
+    fn header_at(&self, number: u64, position: u64) -> Result<Option<FrameHeader>, OpenError> {
+        let front = self.read(number, position, PEEK_BYTES)?;
+        let Some((header_len, _)) = FrameHeader::claimed_len(&front, &self.salt) else {
+            return Ok(None);
+        };
+        let bytes = if header_len > front.len() {
+            self.read(number, position, header_len)?
+        } else {
+            front
+        };
+        let header = FrameHeader::decode(&bytes, &self.salt);
+        Ok(header.filter(|header| header.file == number && header.position == position))
+    }
+
+    /// The whole frame of a header, if its body checks.
+    fn body_of(&self, header: &FrameHeader) -> Result<Option<Vec<u8>>, OpenError> {
+        let bytes = self.read(header.file, header.position, header.frame_bytes() as usize)?;
+        Ok(header.check_body(&bytes).is_ok().then_some(bytes))
+    }
+
+    /// Walks the frames above C in lsn order.
+    pub fn walk(&self, manifest: &Manifest) -> Result<(Vec<Found>, Vec<Lost>), OpenError> {
+        let (mut found, mut lost) = (Vec::new(), Vec::new());
+        let mut place = (manifest.journal_file, manifest.journal_position);
+        let mut expected = manifest.checkpoint_lsn + 1;
+        loop {
+            // A frame stands on the next boundary, or at the start of the next file.
+            let mut unreadable = None;
+            let mut good = None;
+            for (file, position) in [place, (place.0 + 1, 0)] {
+                let Some(header) = self.header_at(file, position)? else {
+                    continue;
+                };
+                if header.lsn != expected {
+                    continue;
+                }
+                if self.body_of(&header)?.is_some() {
+                    good = Some(header);
+                    break;
+                }
+                unreadable = Some(header);
+            }
+            if let Some(header) = good {
+                place = (
+                    header.file,
+                    (header.position + header.frame_bytes()).next_multiple_of(BLOCK_BYTES),
+                );
+                expected += 1;
+                found.push(Found {
+                    file: header.file,
+                    position: header.position,
+                    header,
+                });
+                continue;
+            }
+            let later = self.later_headers(place, expected)?;
+            let proven = later.iter().any(|header| header.synced_lsn >= expected);
+            if !proven || planted(Planted::DamageIsTornTail) {
+                // Never acknowledged, and nor is anything behind it.
+                if !later.is_empty() {
+                    tracing::warn!(
+                        "dropping {} unacknowledged journal frames behind frame {expected}",
+                        later.len()
+                    );
+                }
+                return Ok((found, lost));
+            }
+            let next = self.next_whole(&later)?;
+            let until = next.as_ref().map_or_else(
+                || later.iter().map(|header| header.synced_lsn).max().unwrap_or(expected) + 1,
+                |header| header.lsn,
+            );
+            for lsn in expected..until {
+                let own = later.iter().find(|header| header.lsn == lsn);
+                let own = own.or(unreadable.as_ref().filter(|header| header.lsn == lsn));
+                let behind = later.iter().find(|header| header.lsn == lsn + 1);
+                lost.push(Lost {
+                    lsn,
+                    file: own.map_or(place.0, |header| header.file),
+                    position: own.map_or(place.1, |header| header.position),
+                    parts: own.map(|header| header.parts.clone()),
+                    listed: behind.map(|header| header.previous_ends.clone()),
+                });
+            }
+            let Some(header) = next else { return Ok((found, lost)) };
+            place = (header.file, header.position);
+            expected = header.lsn;
+        }
+    }
+
+    /// Every header of this incarnation above `lsn` behind a place, in lsn order.
+    fn later_headers(&self, place: (u64, u64), lsn: Lsn) -> Result<Vec<FrameHeader>, OpenError> {
+        let mut later = Vec::new();
+        for (number, file) in self.files.range(place.0..) {
+            let len = file.len().map_err(OpenError::io("cannot read", self.path(*number)))?;
+            let mut position = if *number == place.0 { place.1 + BLOCK_BYTES } else { 0 };
+            while position < len {
+                let header = self.header_at(*number, position)?;
+                later.extend(header.filter(|header| header.lsn > lsn));
+                position += BLOCK_BYTES;
+            }
+        }
+        later.sort_by_key(|header| header.lsn);
+        Ok(later)
+    }
+
+    fn next_whole(&self, later: &[FrameHeader]) -> Result<Option<FrameHeader>, OpenError> {
+        for header in later {
+            if self.body_of(header)?.is_some() {
+                return Ok(Some(header.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The frame's bytes once more. A frame that checked before and does not now means that the page cache
+    /// and the disk differ: nothing can be believed.
+    pub fn read_again(&self, frame: &Found) -> Result<Vec<u8>, OpenError> {
+        let unstable = || OpenError::JournalDamaged {
+            lsn: frame.header.lsn,
+            file: self.path(frame.file),
+            position: frame.position,
+            reason: "checked once and does not check now (is the disk failing?)".into(),
+        };
+        let again = self
+            .header_at(frame.file, frame.position)?
+            .filter(|again| *again == frame.header);
+        let bytes = match again {
+            Some(again) => self.body_of(&again)?,
+            None => None,
+        };
+        match bytes {
+            None if planted(Planted::AcceptUnstableFrame) => Ok(Vec::new()),
+            bytes => bytes.ok_or_else(unstable),
+        }
+    }
+
+    /// The control records of a frame.
+    pub fn controls(&self, frame: &Found) -> Result<Vec<ControlRecord>, OpenError> {
+        let mut controls = Vec::new();
+        if !frame.header.parts.iter().any(|part| part.log == CONTROL_LOG) {
+            return Ok(controls);
+        }
+        let bytes = self.read_again(frame)?;
+        for (part, run) in parts_of(&frame.header, &bytes) {
+            if part.log != CONTROL_LOG {
+                continue;
+            }
+            let mut rest = bytes::Bytes::copy_from_slice(run);
+            for header in part.batches(run).unwrap_or_default() {
+                let batch = rest.split_to(header.size_bytes());
+                let records = decode_batch(&batch, crate::MAX_WRITE_SET_BYTES as usize);
+                for record in records.map_err(|error| OpenError::Catalog(error.to_string()))? {
+                    let control = ControlRecord::decode(&record.value.unwrap_or_default());
+                    controls.push(control.map_err(|error| OpenError::Catalog(error.to_string()))?);
+                }
+            }
+        }
+        Ok(controls)
+    }
+}
+
+impl Lost {
+    /// The logs whose records it took along; with an unreadable header, those known to have gone on.
+    pub fn hits(&self, end_of: impl Fn(LogId) -> Option<i64>) -> Vec<LogId> {
+        match (&self.parts, &self.listed) {
+            (Some(parts), _) => parts.iter().map(|part| part.log).collect(),
+            (None, Some(listed)) => {
+                let behind = |(log, end): &&(LogId, i64)| {
+                    *log == CONTROL_LOG || end_of(*log).is_some_and(|reached| reached < *end)
+                };
+                listed.iter().filter(behind).map(|(log, _)| *log).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+/// The logs that lost frames named or, where a header is unreadable, whose listed ends are not reached.
+pub(super) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Lost]) -> BTreeSet<LogId> {
+    let mut ends = ends.clone();
+    let mut hit = BTreeSet::new();
+    let mut found = found.iter().peekable();
+    for lost in lost {
+        while let Some(frame) = found.next_if(|frame| frame.header.lsn < lost.lsn) {
+            let reached = frame
+                .header
+                .parts
+                .iter()
+                .map(|part| (part.log, part.last_offset.saturating_add(1)));
+            ends.extend(reached.filter(|(log, _)| !hit.contains(log)));
+        }
+        hit.extend(lost.hits(|log| ends.get(&log).copied()));
+    }
+    hit
+}
+
+/// The parts of a frame with their bytes.
+pub(super) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, &'f [u8])> {
+    let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
+    let mut rest = frame.get(header_len..).unwrap_or_default();
+    header.parts.iter().map_while(move |part| {
+        let (run, behind) = rest.split_at_checked(part.length as usize)?;
+        rest = behind;
+        Some((part, run))
+    })
+}

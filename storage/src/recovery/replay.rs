@@ -1,0 +1,189 @@
+//! Writes the frames above the checkpoint to their segments again, and fences logs that lost some.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile, Open};
+use crate::error::OpenError;
+use crate::frame::Part;
+use crate::journal;
+use crate::manifest::Fence;
+use crate::planted::{Planted, planted};
+use crate::segment::{self, IndexState};
+use crate::shared::Dirty;
+use crate::state::{AppliedRun, State};
+use crate::{CONTROL_LOG, LogId};
+
+use super::journal_reader::{Found, JournalReader, Lost, parts_of};
+
+/// Applies frames to segments.
+pub(super) struct Replay<'a> {
+    pub disk: &'a dyn Disk,
+    pub state: &'a mut State,
+    pub dirty: Dirty,
+    /// Segments that were cut to what the manifest says and are being written.
+    pub opened: HashMap<(LogId, i64), Arc<segment::SegmentFile>>,
+    /// Logs that will be fenced: their segments are not cut, they may hold the only good copy.
+    pub doomed: BTreeSet<LogId>,
+}
+
+impl Replay<'_> {
+    pub fn apply(&mut self, frame: &Found, bytes: &[u8]) -> Result<(), OpenError> {
+        for (part, run) in parts_of(&frame.header, bytes) {
+            let alive = self.state.logs.get(&part.log).is_some_and(|log| log.fence.is_none());
+            if !alive {
+                continue;
+            }
+            let below = self
+                .state
+                .logs
+                .get(&part.log)
+                .is_some_and(|log| part.last_offset < log.start);
+            if below && planted(Planted::SkipBelowStart) {
+                continue;
+            }
+            let file = self.open(part)?;
+            let handles = file
+                .handles(self.disk, Open::ReadWrite)
+                .map_err(OpenError::io("cannot open", &file.path))?;
+            if planted(Planted::TrustSegment) && looks_right(&*handles.writer, run, part) {
+                self.publish(part, run, file, frame.header.time_ms);
+                continue;
+            }
+            let position = match handles.writer.len() {
+                Ok(len) if planted(Planted::IgnorePosition) => len,
+                _ => u64::from(part.position),
+            };
+            let written = handles.writer.write_at(run, position);
+            written.map_err(OpenError::io("cannot write", &file.path))?;
+            self.publish(part, run, file, frame.header.time_ms);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, part: &Part, run: &[u8], file: Arc<segment::SegmentFile>, time_ms: i64) {
+        let headers = part.batches(run).unwrap_or_default();
+        let part = *part;
+        self.state.apply_runs(&[AppliedRun { part, headers, file }], time_ms);
+    }
+
+    /// The segment that a part goes to: cut to the manifest's length, or emptied if it is above.
+    fn open(&mut self, part: &Part) -> Result<Arc<segment::SegmentFile>, OpenError> {
+        let key = (part.log, part.segment_base);
+        if let Some(file) = self.opened.get(&key) {
+            return Ok(file.clone());
+        }
+        let Some(log) = self.state.logs.get_mut(&part.log) else {
+            return Err(OpenError::Catalog(format!("log {} vanished", part.log)));
+        };
+        let dir = log.dir.clone();
+        let file = match log
+            .segments
+            .iter_mut()
+            .find(|segment| segment.base == part.segment_base)
+        {
+            Some(segment) => {
+                let path = segment.file.path.clone();
+                let handles = segment.file.handles(self.disk, Open::ReadWrite);
+                let handles = handles.map_err(OpenError::io("cannot open", &path))?;
+                if !self.doomed.contains(&part.log) && !planted(Planted::IgnorePosition) {
+                    cut(&*handles.writer, segment.size_bytes).map_err(OpenError::io("cannot cut", &path))?;
+                }
+                if matches!(segment.index, IndexState::Stored) {
+                    let loaded = segment
+                        .load_index(self.disk)
+                        .map_err(OpenError::io("cannot index", &path))?;
+                    segment.install_index(loaded);
+                }
+                segment.file.clone()
+            }
+            None => {
+                self.disk
+                    .create_dir(&dir)
+                    .map_err(OpenError::io("cannot create", &dir))?;
+                let file = Arc::new(segment::SegmentFile::new(
+                    dir.join(segment::file_name(part.segment_base)),
+                ));
+                let exists = self.disk.exists(&file.path);
+                let opened = if self.doomed.contains(&part.log) && exists.is_ok_and(|exists| exists) {
+                    file.handles(self.disk, Open::ReadWrite).map(|_| ())
+                } else {
+                    crate::committer::new_or_emptied(self.disk, &file)
+                };
+                opened.map_err(OpenError::io("cannot create", &file.path))?;
+                file
+            }
+        };
+        self.dirty.directories.insert(dir);
+        self.dirty.segments.insert(key, file.clone());
+        self.opened.insert(key, file.clone());
+        Ok(file)
+    }
+
+    /// Makes durable what the segments of newly fenced logs hold, if only in the page cache.
+    pub fn preserve(&mut self) -> Result<(), OpenError> {
+        for log in &self.doomed {
+            let Some(state) = self.state.logs.get(log) else {
+                continue;
+            };
+            let dir = state.dir.clone();
+            if !self.disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
+                continue;
+            }
+            for name in self.disk.list(&dir).map_err(OpenError::io("cannot list", &dir))? {
+                let path = dir.join(name);
+                let file = self.disk.open(&path, Open::ReadWrite);
+                let synced = file.and_then(|file| file.sync_all());
+                synced.map_err(OpenError::io("cannot sync", &path))?;
+            }
+            self.dirty.directories.insert(dir);
+        }
+        Ok(())
+    }
+
+    /// Fences the logs that lost acknowledged records, or refuses to start if that cannot be told.
+    pub fn fence(&mut self, lost: &Lost, journal: &JournalReader) -> Result<(), OpenError> {
+        let refuse = |reason: &str| {
+            Err(OpenError::JournalDamaged {
+                lsn: lost.lsn,
+                file: journal.path(lost.file),
+                position: lost.position,
+                reason: reason.into(),
+            })
+        };
+        if lost.parts.is_none() && lost.listed.is_none() {
+            return refuse("was durable, and what it held is not known");
+        }
+        let hit = lost.hits(|log| self.state.logs.get(&log).map(|state| state.end));
+        if hit.contains(&CONTROL_LOG) {
+            return refuse("was durable and held catalog changes");
+        }
+        for log in hit {
+            let Some(state) = self.state.logs.get_mut(&log) else {
+                continue;
+            };
+            let fence = Fence {
+                log,
+                lsn: lost.lsn,
+                file: format!("journal/{}.damaged", journal::file_name(lost.file)),
+                position: lost.position,
+                offset: state.end,
+            };
+            tracing::error!(log, "log fenced: {}", fence.reason());
+            state.fence.get_or_insert(fence);
+        }
+        Ok(())
+    }
+}
+
+/// The planted bug: the page cache may show bytes that the disk does not have.
+fn looks_right(file: &dyn DiskFile, run: &[u8], part: &Part) -> bool {
+    let mut seen = vec![0; run.len()];
+    file.read_at(&mut seen, u64::from(part.position)).is_ok() && seen == run
+}
+
+/// Cuts a file. A file that is shorter than the manifest says stays: reading it will name the damage.
+pub(super) fn cut(file: &dyn DiskFile, len: u64) -> io::Result<()> {
+    if file.len()? > len { file.set_len(len) } else { Ok(()) }
+}
