@@ -26,15 +26,18 @@ const MEMORY_BYTES: u64 = 64 << 20;
 fn well_formed() -> Vec<(ApiKey, Vec<u8>)> {
     let topic = TopicName(StrBytes::from_static_str("flipped"));
     let metadata = MetadataRequest::default()
-        .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(topic.clone()))]))
+        .with_topics(Some(vec![
+            MetadataRequestTopic::default().with_name(Some(topic.clone())),
+        ]))
         .with_allow_auto_topic_creation(false);
     let fetch = {
         use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-        FetchRequest::default().with_max_wait_ms(1).with_max_bytes(1 << 20).with_topics(vec![
-            FetchTopic::default()
-                .with_topic(topic.clone())
-                .with_partitions(vec![FetchPartition::default().with_partition_max_bytes(1 << 20)]),
-        ])
+        FetchRequest::default()
+            .with_max_wait_ms(1)
+            .with_max_bytes(1 << 20)
+            .with_topics(vec![FetchTopic::default().with_topic(topic.clone()).with_partitions(
+                vec![FetchPartition::default().with_partition_max_bytes(1 << 20)],
+            )])
     };
     let list_offsets = {
         use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -46,17 +49,20 @@ fn well_formed() -> Vec<(ApiKey, Vec<u8>)> {
     };
     let produce = crate::bad_records::produce_request("flipped", crate::bad_records::batch(3, b"value").into());
     let commit = {
-        use kafka_protocol::messages::offset_commit_request::{
-            OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-        };
-        OffsetCommitRequest::default().with_group_id(StrBytes::from_static_str("group").into()).with_topics(vec![
-            OffsetCommitRequestTopic::default()
-                .with_name(topic)
-                .with_partitions(vec![OffsetCommitRequestPartition::default().with_committed_offset(1)]),
-        ])
+        use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+        OffsetCommitRequest::default()
+            .with_group_id(StrBytes::from_static_str("group").into())
+            .with_topics(vec![
+                OffsetCommitRequestTopic::default()
+                    .with_name(topic)
+                    .with_partitions(vec![OffsetCommitRequestPartition::default().with_committed_offset(1)]),
+            ])
     };
     vec![
-        (ApiKey::Metadata, encode(ApiKey::Metadata, 1, 7, &MetadataRequest::default())),
+        (
+            ApiKey::Metadata,
+            encode(ApiKey::Metadata, 1, 7, &MetadataRequest::default()),
+        ),
         (ApiKey::Metadata, encode(ApiKey::Metadata, 9, 7, &metadata)),
         (ApiKey::Fetch, encode(ApiKey::Fetch, 4, 7, &fetch)),
         (ApiKey::Fetch, encode(ApiKey::Fetch, 12, 7, &fetch)),
@@ -64,10 +70,22 @@ fn well_formed() -> Vec<(ApiKey, Vec<u8>)> {
         (ApiKey::Produce, encode(ApiKey::Produce, 7, 7, &produce)),
         (ApiKey::Produce, encode(ApiKey::Produce, 9, 7, &produce)),
         (ApiKey::OffsetCommit, encode(ApiKey::OffsetCommit, 8, 7, &commit)),
-        (ApiKey::FindCoordinator, encode(ApiKey::FindCoordinator, 3, 7, &FindCoordinatorRequest::default())),
-        (ApiKey::JoinGroup, encode(ApiKey::JoinGroup, 7, 7, &JoinGroupRequest::default())),
-        (ApiKey::CreateTopics, encode(ApiKey::CreateTopics, 6, 7, &CreateTopicsRequest::default())),
-        (ApiKey::ApiVersions, encode(ApiKey::ApiVersions, 3, 7, &ApiVersionsRequest::default())),
+        (
+            ApiKey::FindCoordinator,
+            encode(ApiKey::FindCoordinator, 3, 7, &FindCoordinatorRequest::default()),
+        ),
+        (
+            ApiKey::JoinGroup,
+            encode(ApiKey::JoinGroup, 7, 7, &JoinGroupRequest::default()),
+        ),
+        (
+            ApiKey::CreateTopics,
+            encode(ApiKey::CreateTopics, 6, 7, &CreateTopicsRequest::default()),
+        ),
+        (
+            ApiKey::ApiVersions,
+            encode(ApiKey::ApiVersions, 3, 7, &ApiVersionsRequest::default()),
+        ),
     ]
 }
 
@@ -86,7 +104,11 @@ fn send_and_leave(address: SocketAddr, bytes: &[u8]) {
     use std::io::Write;
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    if stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).is_ok() {
+    if stream
+        .write_all(bytes)
+        .and_then(|()| stream.shutdown(Shutdown::Write))
+        .is_ok()
+    {
         let mut answer = Vec::new();
         let _ = stream.take(1 << 20).read_to_end(&mut answer);
     }
@@ -97,7 +119,16 @@ fn a_length_that_lies_closes_the_connection() {
     let dir = temp_dir();
     let mut server = Server::start(&dir.path().join("data"));
     let before = server.peak_memory_bytes();
-    for length in [i32::MIN, -1, 0, 1, 7, (100 << 20) + 1, 0x4745_5420 /* "GET " */, i32::MAX] {
+    for length in [
+        i32::MIN,
+        -1,
+        0,
+        1,
+        7,
+        (100 << 20) + 1,
+        0x4745_5420, /* "GET " */
+        i32::MAX,
+    ] {
         let mut wire = Wire::connect(server.kafka);
         wire.send(&length.to_be_bytes());
         wire.send(&head(ApiKey::ApiVersions as i16, 0));
@@ -140,7 +171,10 @@ fn a_request_shorter_than_its_layout_closes_the_connection() {
             wire.finish_sending();
             // Cut exactly at the end of a last optional part it can be a request of its own.
             if let Reply::Frame(answer) = wire.reply() {
-                assert!(answer.starts_with(&7_i32.to_be_bytes()), "{key:?} cut at {length}: {answer:?}");
+                assert!(
+                    answer.starts_with(&7_i32.to_be_bytes()),
+                    "{key:?} cut at {length}: {answer:?}"
+                );
             }
         }
     }
@@ -172,7 +206,10 @@ fn counts_that_lie_cost_no_memory() {
     }
     assert_serving(&mut server);
     let after = server.peak_memory_bytes();
-    assert!(after < before + MEMORY_BYTES, "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + MEMORY_BYTES,
+        "peak memory went from {before} to {after} bytes"
+    );
 }
 
 #[test]
@@ -199,7 +236,10 @@ fn flipped_bits_and_random_bytes_end_nothing_but_their_connection() {
     }
     assert_serving(&mut server);
     let after = server.peak_memory_bytes();
-    assert!(after < before + 2 * MEMORY_BYTES, "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + 2 * MEMORY_BYTES,
+        "peak memory went from {before} to {after} bytes"
+    );
 }
 
 #[test]
@@ -218,7 +258,10 @@ fn frames_that_are_announced_and_never_sent_do_not_starve_others() {
     assert_serving(&mut server);
     drop(announcing);
     let after = server.peak_memory_bytes();
-    assert!(after < before + MEMORY_BYTES, "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + MEMORY_BYTES,
+        "peak memory went from {before} to {after} bytes"
+    );
 }
 
 #[test]
@@ -226,7 +269,17 @@ fn an_unknown_api_closes_the_connection() {
     let dir = temp_dir();
     let mut server = Server::start(&dir.path().join("data"));
     // Not there at all, only for controllers, removed in 4.0, and every version that nobody has.
-    for (key, version) in [(-1, 0), (999, 0), (52, 0), (4, 0), (3, 99), (3, -1), (0, 2), (1, 3), (0, 14)] {
+    for (key, version) in [
+        (-1, 0),
+        (999, 0),
+        (52, 0),
+        (4, 0),
+        (3, 99),
+        (3, -1),
+        (0, 2),
+        (1, 3),
+        (0, 14),
+    ] {
         let mut wire = Wire::connect(server.kafka);
         let mut request = head(key, version);
         request.extend_from_slice(&[0; 32]);
@@ -245,7 +298,9 @@ fn an_unknown_version_of_api_versions_is_told_the_known_ones() {
         let mut request = head(ApiKey::ApiVersions as i16, version);
         request.extend_from_slice(b"whatever a later version has here");
         wire.send(&frame(&request));
-        let Reply::Frame(mut answer) = wire.reply() else { panic!("version {version} was not answered") };
+        let Reply::Frame(mut answer) = wire.reply() else {
+            panic!("version {version} was not answered")
+        };
         // Always in the layout of version 0, header and body: the client cannot know what this server speaks.
         assert_eq!(answer.split_to(4).as_ref(), 7_i32.to_be_bytes());
         let response = ApiVersionsResponse::decode(&mut answer, 0).unwrap();
@@ -254,9 +309,13 @@ fn an_unknown_version_of_api_versions_is_told_the_known_ones() {
         let keys: Vec<i16> = response.api_keys.iter().map(|api| api.api_key).collect();
         assert_eq!(keys, [ApiKey::ApiVersions as i16]);
         // The connection goes on.
-        let known: ApiVersionsResponse = wire.call(ApiKey::ApiVersions, 3, &ApiVersionsRequest::default()
-            .with_client_software_name(StrBytes::from_static_str("it"))
-            .with_client_software_version(StrBytes::from_static_str("1")));
+        let known: ApiVersionsResponse = wire.call(
+            ApiKey::ApiVersions,
+            3,
+            &ApiVersionsRequest::default()
+                .with_client_software_name(StrBytes::from_static_str("it"))
+                .with_client_software_version(StrBytes::from_static_str("1")),
+        );
         assert_eq!(known.error_code, 0);
     }
 }
@@ -268,16 +327,37 @@ fn bad_topic_names_are_refused_and_leave_nothing_behind() {
     let mut server = Server::start(&data);
     let mut wire = Wire::connect(server.kafka);
     let long = "x".repeat(300);
-    let names = ["a/b", "../../escaped", ".", "..", "", "a b", "a\0b", "ä", "line\nbreak", &long];
+    let names = [
+        "a/b",
+        "../../escaped",
+        ".",
+        "..",
+        "",
+        "a b",
+        "a\0b",
+        "ä",
+        "line\nbreak",
+        &long,
+    ];
     for name in names {
         let topic = MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_string()))));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(true);
         let response: MetadataResponse = wire.call(ApiKey::Metadata, 9, &request);
-        assert_eq!(response.topics[0].error_code, ResponseError::InvalidTopicException.code(), "{name:?}");
+        assert_eq!(
+            response.topics[0].error_code,
+            ResponseError::InvalidTopicException.code(),
+            "{name:?}"
+        );
     }
     assert_serving(&mut server);
     drop(server);
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something beside the data directory");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "something beside the data directory"
+    );
     for file in files(&data) {
         assert!(!file.to_string_lossy().contains("escaped"), "{}", file.display());
     }
@@ -296,14 +376,21 @@ fn responses_come_in_the_order_of_the_requests() {
             1 => encode(ApiKey::Metadata, 1, correlation_id, &MetadataRequest::default()),
             _ => {
                 let records = crate::bad_records::batch(2, b"v").into();
-                encode(ApiKey::Produce, 7, correlation_id, &crate::bad_records::produce_request("order", records))
+                encode(
+                    ApiKey::Produce,
+                    7,
+                    correlation_id,
+                    &crate::bad_records::produce_request("order", records),
+                )
             }
         };
         pipeline.extend_from_slice(&frame(&request));
     }
     wire.send(&pipeline);
     for correlation_id in 0..40_i32 {
-        let Reply::Frame(answer) = wire.reply() else { panic!("{correlation_id} was not answered") };
+        let Reply::Frame(answer) = wire.reply() else {
+            panic!("{correlation_id} was not answered")
+        };
         assert_eq!(answer[..4], correlation_id.to_be_bytes());
     }
 }

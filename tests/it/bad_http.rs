@@ -68,15 +68,28 @@ fn a_body_that_never_ends_is_refused_at_the_limit() {
         assert!(sent < ENDLESS_BYTES, "{content_type}: took {sent} bytes");
         let answer = read_all(stream);
         // When the refusal crosses bytes on the way, the system may reset the connection before it is read.
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{content_type}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{content_type}: {answer}"
+        );
     }
     let mut stream = connect(server.http);
-    write!(stream, "POST /topics/endless/records HTTP/1.1\r\nhost: it\r\ncontent-length: 10000000000\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "POST /topics/endless/records HTTP/1.1\r\nhost: it\r\ncontent-length: 10000000000\r\n\r\n"
+    )
+    .unwrap();
     let answer = read_all(stream);
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("application/problem+json"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("application/problem+json"),
+        "{answer}"
+    );
     assert_serving(&mut server);
     let after = server.peak_memory_bytes();
-    assert!(after < before + MEMORY_BYTES, "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + MEMORY_BYTES,
+        "peak memory went from {before} to {after} bytes"
+    );
 }
 
 #[test]
@@ -100,20 +113,32 @@ fn many_records_in_one_body_take_no_more_memory_than_few() {
             stream.write_all(lines.as_bytes()).unwrap();
         }
         let answer = reader.join().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{}", &answer[..answer.len().min(500)]);
+        assert!(
+            answer.starts_with("HTTP/1.1 200"),
+            "{}",
+            &answer[..answer.len().min(500)]
+        );
     };
     send(8);
     let before = server.peak_memory_bytes();
     send(1024); // 66 MB
     assert_serving(&mut server);
     let after = server.peak_memory_bytes();
-    assert!(after < before + MEMORY_BYTES, "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + MEMORY_BYTES,
+        "peak memory went from {before} to {after} bytes"
+    );
 }
 
 #[test]
 fn who_sends_nothing_is_not_waited_for() {
     let dir = temp_dir();
-    let options = ["--http-body-idle-timeout-ms", "1000", "--http-header-timeout-ms", "1000"];
+    let options = [
+        "--http-body-idle-timeout-ms",
+        "1000",
+        "--http-header-timeout-ms",
+        "1000",
+    ];
     let mut server = Server::start_with(&dir.path().join("data"), &options);
     for opening in [
         "",
@@ -124,7 +149,10 @@ fn who_sends_nothing_is_not_waited_for() {
         let mut stream = connect(server.http);
         stream.write_all(opening.as_bytes()).unwrap();
         let answer = read_all(stream);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{opening:?}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{opening:?}: {answer}"
+        );
     }
     assert_serving(&mut server);
 }
@@ -137,12 +165,22 @@ fn what_is_not_http_is_turned_away() {
     let long_path = format!("GET /{} HTTP/1.1\r\nhost: it\r\n\r\n", "x".repeat(1 << 20));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100_000));
     let two_lengths = "POST /topics/t/records HTTP/1.1\r\nhost: it\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab";
-    for request in ["\0\0\0\x0a\0\x12\0\0\0\0\0\x01\0\0", "\x16\x03\x01\x02\0\x01\0\x01", &long_path, &many_headers, two_lengths] {
+    for request in [
+        "\0\0\0\x0a\0\x12\0\0\0\0\0\x01\0\0",
+        "\x16\x03\x01\x02\0\x01\0\x01",
+        &long_path,
+        &many_headers,
+        two_lengths,
+    ] {
         let mut stream = connect(server.http);
         let _ = stream.write_all(request.as_bytes());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let answer = read_all(stream);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{:?}: {answer}", &request[..20]);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{:?}: {answer}",
+            &request[..20]
+        );
     }
     assert_serving(&mut server);
     assert!(server.peak_memory_bytes() < before + MEMORY_BYTES);

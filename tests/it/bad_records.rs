@@ -72,11 +72,16 @@ fn lying(at: usize, bytes: &[u8]) -> Vec<u8> {
 
 /// A request with acks=all for partition 0 of a topic.
 pub fn produce_request(topic: &str, records: Bytes) -> ProduceRequest {
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(records));
+    let partition = PartitionProduceData::default()
+        .with_index(0)
+        .with_records(Some(records));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_string())))
         .with_partition_data(vec![partition]);
-    ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
+    ProduceRequest::default()
+        .with_acks(-1)
+        .with_timeout_ms(10_000)
+        .with_topic_data(vec![topic])
 }
 
 /// The error code and the offset.
@@ -91,14 +96,23 @@ fn end_offset(wire: &mut Wire, topic: &str) -> i64 {
     let topic = ListOffsetsTopic::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_string())))
         .with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![topic]);
     let response: ListOffsetsResponse = wire.call(ApiKey::ListOffsets, 1, &request);
     response.topics[0].partitions[0].offset
 }
 
 #[test]
 fn a_bad_batch_is_refused_with_kafkas_error_and_stores_nothing() {
-    use ResponseError::{CorruptMessage, InvalidRecord, MessageTooLarge, UnsupportedForMessageFormat};
+    let [corrupt_message, too_large, format, codec, invalid] = [
+        ResponseError::CorruptMessage,
+        ResponseError::MessageTooLarge,
+        ResponseError::UnsupportedForMessageFormat,
+        ResponseError::UnsupportedCompressionType,
+        ResponseError::InvalidRecord,
+    ]
+    .map(|error| error.code());
     let dir = temp_dir();
     let server = Server::start(&dir.path().join("data"));
     let mut wire = Wire::connect(server.kafka);
@@ -129,40 +143,111 @@ fn a_bad_batch_is_refused_with_kafkas_error_and_stores_nothing() {
     let gzip_of_nothing = lying(ATTRIBUTES, &1_i16.to_be_bytes());
     let unknown_codec = lying(ATTRIBUTES, &7_i16.to_be_bytes());
     let control = lying(ATTRIBUTES, &0x20_i16.to_be_bytes());
-    let corrupt = [CorruptMessage.code(), InvalidRecord.code()];
-    let format = [UnsupportedForMessageFormat.code(), InvalidRecord.code()];
+    // Kafka finds some of these while reading (corrupt message) and some while validating (invalid record).
+    let corrupt = [corrupt_message, invalid];
+    let format = [format, invalid];
+    let any = [corrupt, format].concat();
+    let codec = [codec, corrupt_message, invalid];
     let cases: Vec<(&str, Vec<u8>, &[i16])> = vec![
-        ("a flipped checksum", wrong_crc, &[2]),
-        ("a flipped payload bit", wrong_payload, &[2]),
-        ("magic 0", { let mut b = batch(3, b"value"); b[MAGIC] = 0; b }, &format),
-        ("magic 1", { let mut b = batch(3, b"value"); b[MAGIC] = 1; b }, &format),
-        ("magic 3", { let mut b = batch(3, b"value"); b[MAGIC] = 3; b }, &[2, 43, 87]),
-        ("two batches", two_batches, &[InvalidRecord.code()]),
+        ("a flipped checksum", wrong_crc, std::slice::from_ref(&corrupt_message)),
+        (
+            "a flipped payload bit",
+            wrong_payload,
+            std::slice::from_ref(&corrupt_message),
+        ),
+        (
+            "magic 0",
+            {
+                let mut b = batch(3, b"value");
+                b[MAGIC] = 0;
+                b
+            },
+            &format,
+        ),
+        (
+            "magic 1",
+            {
+                let mut b = batch(3, b"value");
+                b[MAGIC] = 1;
+                b
+            },
+            &format,
+        ),
+        (
+            "magic 3",
+            {
+                let mut b = batch(3, b"value");
+                b[MAGIC] = 3;
+                b
+            },
+            &any,
+        ),
+        ("two batches", two_batches, std::slice::from_ref(&invalid)),
         ("bytes behind the batch", trailing, &corrupt),
         ("a length beyond the request", longer, &corrupt),
         ("a negative length", negative, &corrupt),
         ("a batch cut short", cut, &corrupt),
-        ("nothing at all", Vec::new(), &[InvalidRecord.code(), CorruptMessage.code()]),
-        ("a header without its records", sealed(batch(3, b"value")[..HEADER_BYTES].to_vec()), &corrupt),
-        ("a record count of 2147483647", lying(RECORD_COUNT, &i32::MAX.to_be_bytes()), &corrupt),
-        ("a record count of -1", lying(RECORD_COUNT, &(-1_i32).to_be_bytes()), &corrupt),
-        ("a record count of 0", lying(RECORD_COUNT, &0_i32.to_be_bytes()), &corrupt),
-        ("one record less than there are", lying(RECORD_COUNT, &2_i32.to_be_bytes()), &corrupt),
-        ("a last offset delta that is too large", lying(LAST_OFFSET_DELTA, &100_i32.to_be_bytes()), &corrupt),
-        ("a last offset delta below zero", lying(LAST_OFFSET_DELTA, &(-1_i32).to_be_bytes()), &corrupt),
+        ("nothing at all", Vec::new(), &corrupt),
+        (
+            "a header without its records",
+            sealed(batch(3, b"value")[..HEADER_BYTES].to_vec()),
+            &corrupt,
+        ),
+        (
+            "a record count of 2147483647",
+            lying(RECORD_COUNT, &i32::MAX.to_be_bytes()),
+            &corrupt,
+        ),
+        (
+            "a record count of -1",
+            lying(RECORD_COUNT, &(-1_i32).to_be_bytes()),
+            &corrupt,
+        ),
+        (
+            "a record count of 0",
+            lying(RECORD_COUNT, &0_i32.to_be_bytes()),
+            &corrupt,
+        ),
+        (
+            "one record less than there are",
+            lying(RECORD_COUNT, &2_i32.to_be_bytes()),
+            &corrupt,
+        ),
+        (
+            "a last offset delta that is too large",
+            lying(LAST_OFFSET_DELTA, &100_i32.to_be_bytes()),
+            &corrupt,
+        ),
+        (
+            "a last offset delta below zero",
+            lying(LAST_OFFSET_DELTA, &(-1_i32).to_be_bytes()),
+            &corrupt,
+        ),
         ("offset deltas that are not 0, 1, 2", wrong_deltas, &corrupt),
-        ("a record longer than the batch", lying(HEADER_BYTES, &[0xfe, 0x7f]), &corrupt),
+        (
+            "a record longer than the batch",
+            lying(HEADER_BYTES, &[0xfe, 0x7f]),
+            &corrupt,
+        ),
         ("a compressed batch that is not compressed", gzip_of_nothing, &corrupt),
-        ("a codec that does not exist", unknown_codec, &[2, 76, 87]),
+        ("a codec that does not exist", unknown_codec, &codec),
         ("a control batch", control, &corrupt),
-        ("more than max.message.bytes", batch_of(2 << 20), &[MessageTooLarge.code()]),
+        (
+            "more than max.message.bytes",
+            batch_of(2 << 20),
+            std::slice::from_ref(&too_large),
+        ),
     ];
     for (what, records, wanted) in cases {
         let (code, _) = produce(&mut wire, "t", records);
         assert!(wanted.contains(&code), "{what}: error {code}, wanted one of {wanted:?}");
         assert_eq!(end_offset(&mut wire, "t"), 3, "the log's end after {what}");
     }
-    assert_eq!(produce(&mut wire, "t", batch(1, b"value")), (0, 3), "the next good batch");
+    assert_eq!(
+        produce(&mut wire, "t", batch(1, b"value")),
+        (0, 3),
+        "the next good batch"
+    );
 }
 
 /// One record of about so many bytes.
@@ -209,6 +294,9 @@ fn a_decompression_bomb_is_refused_without_being_inflated() {
     let (code, _) = produce(&mut wire, "t", sealed(bomb));
     assert_ne!(code, 0);
     let after = server.peak_memory_bytes();
-    assert!(after < before + (200 << 20), "peak memory went from {before} to {after} bytes");
+    assert!(
+        after < before + (200 << 20),
+        "peak memory went from {before} to {after} bytes"
+    );
     assert_eq!(produce(&mut wire, "t", batch(1, b"v")).0, 0);
 }

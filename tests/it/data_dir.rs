@@ -10,7 +10,11 @@ fn refused(data_dir: &Path, arguments: &[&str]) -> Refused {
         Ok(_) => panic!("a server started on {}", data_dir.display()),
         Err(refused) => {
             assert!(!refused.status.success());
-            assert!(refused.status.code().is_some(), "{}: not an exit but a crash", refused.status);
+            assert!(
+                refused.status.code().is_some(),
+                "{}: not an exit but a crash",
+                refused.status
+            );
             assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
             refused
         }
@@ -18,7 +22,10 @@ fn refused(data_dir: &Path, arguments: &[&str]) -> Refused {
 }
 
 fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    files(dir).into_iter().map(|file| (file.clone(), std::fs::read(dir.join(&file)).unwrap())).collect()
+    files(dir)
+        .into_iter()
+        .map(|file| (file.clone(), std::fs::read(dir.join(&file)).unwrap()))
+        .collect()
 }
 
 /// A data directory with something in it.
@@ -34,7 +41,10 @@ fn a_directory_in_use_is_refused_and_the_user_of_it_not_disturbed() {
     let data = dir.path().join("data");
     let mut first = Server::start(&data);
     let error = refused(&data, &[]).stderr;
-    assert!(error.contains("in use") && error.contains(data.to_str().unwrap()), "{error}");
+    assert!(
+        error.contains("in use") && error.contains(data.to_str().unwrap()),
+        "{error}"
+    );
     assert!(first.is_running());
     Wire::connect(first.kafka).create_topic("still-there");
     // Killed, the first one leaves nothing that keeps the second one out.

@@ -38,7 +38,12 @@ impl Server {
     /// The same with further arguments. Those of them that are addresses replace the free ports.
     pub fn start_with(data_dir: &Path, arguments: &[&str]) -> Self {
         Self::try_start(data_dir, arguments).unwrap_or_else(|refused| {
-            panic!("no server on {}: {}\n{}", data_dir.display(), refused.status, refused.stderr)
+            panic!(
+                "no server on {}: {}\n{}",
+                data_dir.display(),
+                refused.status,
+                refused.stderr
+            )
         })
     }
 
@@ -46,9 +51,12 @@ impl Server {
     pub fn try_start(data_dir: &Path, arguments: &[&str]) -> Result<Self, Refused> {
         let mut starting = Starting::spawn(data_dir, arguments);
         match starting.addresses() {
-            Some((kafka, http)) => {
-                Ok(Self { child: starting.child.take().unwrap(), kafka, http, stderr: starting.stderr.clone() })
-            }
+            Some((kafka, http)) => Ok(Self {
+                child: starting.child.take().unwrap(),
+                kafka,
+                http,
+                stderr: starting.stderr.clone(),
+            }),
             None => Err(starting.refused()),
         }
     }
@@ -113,7 +121,11 @@ impl Starting {
                 child.args([option, "127.0.0.1:0"]);
             }
         }
-        child.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        child
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = child.spawn().expect("the riverlog binary starts");
         let stderr = Arc::new(Mutex::new(String::new()));
         let (pipe, log) = (child.stderr.take().unwrap(), stderr.clone());
@@ -124,7 +136,11 @@ impl Starting {
                 log.push('\n');
             }
         });
-        Self { stdout: child.stdout.take(), child: Some(child), stderr }
+        Self {
+            stdout: child.stdout.take(),
+            child: Some(child),
+            stderr,
+        }
     }
 
     /// SIGKILL, perhaps in the middle of recovery.
@@ -155,14 +171,20 @@ impl Starting {
             Ok(addresses) => Some(addresses),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                panic!("neither ready nor ended after {PATIENCE:?}\n{}", self.stderr.lock().unwrap())
+                panic!(
+                    "neither ready nor ended after {PATIENCE:?}\n{}",
+                    self.stderr.lock().unwrap()
+                )
             }
         }
     }
 
     fn refused(&mut self) -> Refused {
         let status = wait(self.child.as_mut().unwrap());
-        Refused { status, stderr: self.stderr.lock().unwrap().clone() }
+        Refused {
+            status,
+            stderr: self.stderr.lock().unwrap().clone(),
+        }
     }
 
     fn end(&mut self) {
@@ -215,7 +237,9 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// connections: a client that tries to reconnect while the server is down could otherwise end up with the port itself.
 pub fn lasting_port() -> u16 {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    (first..32_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    (first..32_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// A directory that is removed with the value.

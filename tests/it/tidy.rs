@@ -14,14 +14,22 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
         .into_iter()
         .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
         .filter(|file| !file.ends_with("tests.rs") && !file.to_string_lossy().ends_with("_tests.rs"))
-        .map(|file| (Path::new(dir).join(&file), code(&std::fs::read_to_string(base.join(file)).unwrap())))
+        .map(|file| {
+            (
+                Path::new(dir).join(&file),
+                code(&std::fs::read_to_string(base.join(file)).unwrap()),
+            )
+        })
         .collect()
 }
 
 /// A file without comments and without its unit tests, which may know anyone.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\n").next().unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// No file of these directories, but for the exceptions, names any of these.
@@ -40,7 +48,18 @@ fn assert_ignorant(dirs: &[&str], exceptions: &[&str], names: &[&str]) {
 
 #[test]
 fn storage_knows_nothing_of_the_rest() {
-    assert_ignorant(&["storage/src"], &[], &["riverlog::", "riverlog_client", "tokio", "async fn", "std::net", "kafka_protocol"]);
+    assert_ignorant(
+        &["storage/src"],
+        &[],
+        &[
+            "riverlog::",
+            "riverlog_client",
+            "tokio",
+            "async fn",
+            "std::net",
+            "kafka_protocol",
+        ],
+    );
     let manifest = std::fs::read_to_string(root().join("storage/Cargo.toml")).unwrap();
     for name in ["tokio", "hyper", "kafka-protocol", "riverlog-client"] {
         assert!(!manifest.contains(name), "storage/Cargo.toml names {name}");
@@ -49,7 +68,11 @@ fn storage_knows_nothing_of_the_rest() {
 
 #[test]
 fn only_the_disk_and_the_clock_touch_the_system() {
-    let exceptions = ["storage/src/disk/real.rs", "storage/src/disk/mod.rs", "storage/src/clock.rs"];
+    let exceptions = [
+        "storage/src/disk/real.rs",
+        "storage/src/disk/mod.rs",
+        "storage/src/clock.rs",
+    ];
     assert_ignorant(
         &["storage/src"],
         &exceptions,
@@ -62,8 +85,19 @@ fn groups_are_pure_state_machines() {
     assert_ignorant(
         &["src/groups"],
         &[],
-        &["tokio", "async fn", ".await", "std::fs", "std::net", "Instant::now", "SystemTime", "crate::broker",
-          "crate::kafka", "crate::http", "rand::"],
+        &[
+            "tokio",
+            "async fn",
+            ".await",
+            "std::fs",
+            "std::net",
+            "Instant::now",
+            "SystemTime",
+            "crate::broker",
+            "crate::kafka",
+            "crate::http",
+            "rand::",
+        ],
     );
 }
 
@@ -72,14 +106,31 @@ fn the_broker_has_no_sockets_and_knows_no_protocol() {
     assert_ignorant(
         &["src/broker"],
         &[],
-        &["TcpStream", "TcpListener", "tokio::net", "crate::kafka", "crate::http", "kafka_protocol", "hyper", "axum"],
+        &[
+            "TcpStream",
+            "TcpListener",
+            "tokio::net",
+            "crate::kafka",
+            "crate::http",
+            "kafka_protocol",
+            "hyper",
+            "axum",
+        ],
     );
 }
 
 #[test]
 fn only_kafka_knows_wire_versions() {
     assert_ignorant(
-        &["src/broker", "src/groups", "src/http", "src/processing", "src/cli", "src/demo", "tools/replay/src"],
+        &[
+            "src/broker",
+            "src/groups",
+            "src/http",
+            "src/processing",
+            "src/cli",
+            "src/demo",
+            "tools/replay/src",
+        ],
         &[],
         &["kafka_protocol"],
     );
@@ -114,7 +165,12 @@ fn files_are_short_enough_to_read() {
 #[test]
 fn the_tree_has_no_leftovers() {
     // Put together here, so that this file does not find itself.
-    let leftovers = [concat!("FIX", "ME"), concat!("XX", "X"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let leftovers = [
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
     assert_ignorant(&["src", "storage/src", "tools", "tests/it"], &[], &leftovers);
 }
 
@@ -123,13 +179,17 @@ fn the_architecture_page_names_only_what_is_there() {
     let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
     let mut missing = Vec::new();
     for name in page.split('`').skip(1).step_by(2) {
-        let is_path = name.contains('/') && !name.contains([' ', ':', '<', '*', '{', '(']) && !name.starts_with(['/', '-']);
+        let is_path =
+            name.contains('/') && !name.contains([' ', ':', '<', '*', '{', '(']) && !name.starts_with(['/', '-']);
         if is_path && !root().join(name).exists() {
             missing.push(name);
         }
     }
     assert!(missing.is_empty(), "docs/ARCHITECTURE.md names {missing:?}");
-    assert!(page.matches("Invariant:").count() >= 8, "the page states the invariants");
+    assert!(
+        page.matches("Invariant:").count() >= 8,
+        "the page states the invariants"
+    );
 }
 
 #[test]

@@ -65,11 +65,17 @@ impl Wire {
     /// Sends a well-formed request and reads its response.
     pub fn call<Q: Encodable, R: Decodable>(&mut self, key: ApiKey, version: i16, request: &Q) -> R {
         self.send(&frame(&encode(key, version, 7, request)));
-        let Reply::Frame(mut bytes) = self.reply() else { panic!("{key:?} v{version} was not answered") };
+        let Reply::Frame(mut bytes) = self.reply() else {
+            panic!("{key:?} v{version} was not answered")
+        };
         let header = ResponseHeader::decode(&mut bytes, key.response_header_version(version)).unwrap();
         assert_eq!(header.correlation_id, 7);
         let response = R::decode(&mut bytes, version).unwrap();
-        assert!(!bytes.has_remaining(), "{key:?} v{version}: {} bytes behind the response", bytes.remaining());
+        assert!(
+            !bytes.has_remaining(),
+            "{key:?} v{version}: {} bytes behind the response",
+            bytes.remaining()
+        );
         response
     }
 
@@ -79,9 +85,15 @@ impl Wire {
             .with_name(TopicName(StrBytes::from_string(name.to_string())))
             .with_num_partitions(1)
             .with_replication_factor(1);
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
         let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 2, &request);
-        assert_eq!(response.topics[0].error_code, 0, "creating {name}: {:?}", response.topics[0].error_message);
+        assert_eq!(
+            response.topics[0].error_code, 0,
+            "creating {name}: {:?}",
+            response.topics[0].error_message
+        );
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> bool {
@@ -94,7 +106,10 @@ impl Wire {
 }
 
 fn is_closed(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }
 
 /// A request without its length: header and body.
