@@ -8,9 +8,9 @@
 mod bad_frames;
 mod bad_http;
 mod bad_records;
-// mod crash;
+mod crash;
 mod data_dir;
-// mod ledger;
+mod ledger;
 mod server;
 mod tidy;
 mod wire;
