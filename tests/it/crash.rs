@@ -27,8 +27,13 @@ use tokio::task::JoinHandle;
 use crate::ledger::{Ledger, read_all};
 use crate::server::{PATIENCE, Server, Starting, lasting_port, temp_dir, until};
 
-const CODECS: [Compression; 5] =
-    [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
 const PARTITIONS: i32 = 3;
 const INPUT_PARTITIONS: i32 = 2;
 const GROUP: &str = "crash-group";
@@ -45,7 +50,11 @@ fn nothing_acknowledged_is_lost_or_doubled_by_sigkill() {
     let data = dir.path().join("data");
     let address = format!("127.0.0.1:{}", lasting_port());
     let start = || Server::start_with(&data, &arguments(&address));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
 
     let server = Server::start_with(&data, &["--kafka-addr", &address]);
     runtime.block_on(create_topics(&address));
@@ -56,7 +65,11 @@ fn nothing_acknowledged_is_lost_or_doubled_by_sigkill() {
         // Progress between any two kills, then a moment that nobody chose.
         let enough = load.ledger.acknowledged() + random.random_range(1..300);
         until("acknowledgements after a restart", || {
-            assert!(server.is_running(), "kill {kill}: the server ended by itself:\n{}", server.log());
+            assert!(
+                server.is_running(),
+                "kill {kill}: the server ended by itself:\n{}",
+                server.log()
+            );
             load.ledger.acknowledged() >= enough
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..5_000)));
@@ -120,8 +133,24 @@ async fn create_topics(address: &str) {
 
 /// A client that does not give up while the server is away.
 async fn connect(address: &str) -> Client {
-    let config = Config { retry_timeout: PATIENCE, request_timeout: Duration::from_secs(10), ..Config::new(address) };
+    let config = Config {
+        retry_timeout: PATIENCE,
+        request_timeout: Duration::from_secs(10),
+        ..Config::new(address)
+    };
     Client::connect(config).await.unwrap()
+}
+
+/// Until it works. The client itself gives up at once when nobody listens, since a person waits for it.
+async fn patiently<T, F: Future<Output = Result<T, riverlog_client::Error>>>(mut attempt: impl FnMut() -> F) -> T {
+    let started = tokio::time::Instant::now();
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => assert!(error.is_retriable() && started.elapsed() < PATIENCE, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Everything that goes on while the server is being killed.
@@ -156,7 +185,13 @@ impl Load {
         tasks.push(runtime.spawn(read(client.clone(), ledger.clone(), stop.clone())));
         tasks.push(runtime.spawn(commit(client.clone(), committed.clone(), stop.clone())));
         tasks.push(runtime.spawn(fly(client, Arc::clone(&flights), seed, stop.clone())));
-        Self { ledger, stop, committed, flights, tasks }
+        Self {
+            ledger,
+            stop,
+            committed,
+            flights,
+            tasks,
+        }
     }
 
     /// Lets everything that was handed over come to its end.
@@ -164,12 +199,23 @@ impl Load {
         self.stop.store(true, Ordering::SeqCst);
         runtime.block_on(async {
             for task in self.tasks {
-                tokio::time::timeout(2 * PATIENCE, task).await.expect("the load ends in time").unwrap();
+                tokio::time::timeout(2 * PATIENCE, task)
+                    .await
+                    .expect("the load ends in time")
+                    .unwrap();
             }
         });
         let (flights, weather) = self.flights.lock().unwrap().clone();
-        let committed = (self.committed.0.load(Ordering::SeqCst), self.committed.1.load(Ordering::SeqCst));
-        Done { ledger: self.ledger, committed, flights, weather }
+        let committed = (
+            self.committed.0.load(Ordering::SeqCst),
+            self.committed.1.load(Ordering::SeqCst),
+        );
+        Done {
+            ledger: self.ledger,
+            committed,
+            flights,
+            weather,
+        }
     }
 }
 
@@ -201,12 +247,18 @@ async fn produce(client: Client, ledger: Arc<Ledger>, producer: usize, codec: Co
 
 async fn read(client: Client, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
     let positions = (0..ledger.partitions).map(|partition| ((ledger.topic.clone(), partition), 0));
-    let options =
-        ConsumerOptions { retry_timeout: PATIENCE, max_wait: Duration::from_millis(50), ..Default::default() };
+    let options = ConsumerOptions {
+        retry_timeout: PATIENCE,
+        max_wait: Duration::from_millis(50),
+        ..Default::default()
+    };
     let mut consumer = Consumer::new(&client, positions, options);
     while !stop.load(Ordering::SeqCst) {
         if let Some(fetched) = consumer.poll().await.unwrap() {
-            fetched.records.iter().for_each(|record| ledger.saw(fetched.partition, record));
+            fetched
+                .records
+                .iter()
+                .for_each(|record| ledger.saw(fetched.partition, record));
         }
     }
 }
@@ -214,14 +266,21 @@ async fn read(client: Client, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
 /// Commits rising offsets. Some topic has to be named; it need not be this far.
 async fn commit(client: Client, committed: Arc<(AtomicI64, AtomicI64)>, stop: Arc<AtomicBool>) {
     let at = |offset| {
-        BTreeMap::from([(("crash".to_string(), 0), CommittedOffset { offset, metadata: format!("at {offset}") })])
+        BTreeMap::from([(
+            ("crash".to_string(), 0),
+            CommittedOffset {
+                offset,
+                metadata: format!("at {offset}"),
+            },
+        )])
     };
     for offset in 0.. {
         if stop.load(Ordering::SeqCst) {
             return;
         }
         committed.1.store(offset, Ordering::SeqCst);
-        client.commit(GROUP, &at(offset)).await.unwrap();
+        let commit = at(offset);
+        patiently(|| client.commit(GROUP, &commit)).await;
         committed.0.store(offset, Ordering::SeqCst);
     }
 }
@@ -229,7 +288,11 @@ async fn commit(client: Client, committed: Arc<(AtomicI64, AtomicI64)>, stop: Ar
 /// The job's input: hour by hour some flights, and the weather at each airport.
 async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>, seed: u64, stop: Arc<AtomicBool>) {
     let mut random = SmallRng::seed_from_u64(seed ^ 0xf119_4275);
-    let options = WriterOptions { compression: Compression::Lz4, delivery_timeout: 2 * PATIENCE, ..Default::default() };
+    let options = WriterOptions {
+        compression: Compression::Lz4,
+        delivery_timeout: 2 * PATIENCE,
+        ..Default::default()
+    };
     let writer = Producer::new(&client, options).await.unwrap();
     let mut next = 0;
     let mut hour_ms = FIRST_HOUR_MS;
@@ -245,13 +308,22 @@ async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>
             };
             let partition = next % INPUT_PARTITIONS;
             next += 1;
-            deliveries.push(writer.send(WEATHER_TOPIC, Some(partition), weather_record(&weather).unwrap()).await.unwrap());
+            deliveries.push(
+                writer
+                    .send(WEATHER_TOPIC, Some(partition), weather_record(&weather).unwrap())
+                    .await
+                    .unwrap(),
+            );
             rows.lock().unwrap().1.push(weather);
             for flight in 0..random.random_range(0..6) {
                 let cancelled = random.random_bool(0.1);
                 let row = FlightRow {
                     dep_time: if cancelled { "NA".to_string() } else { "517".to_string() },
-                    dep_delay: if cancelled { "NA".to_string() } else { random.random_range(-10..90).to_string() },
+                    dep_delay: if cancelled {
+                        "NA".to_string()
+                    } else {
+                        random.random_range(-10..90).to_string()
+                    },
                     carrier: "UA".to_string(),
                     flight: flight.to_string(),
                     origin: origin.to_string(),
@@ -260,7 +332,12 @@ async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>
                 };
                 let partition = next % INPUT_PARTITIONS;
                 next += 1;
-                deliveries.push(writer.send(FLIGHTS_TOPIC, Some(partition), flight_record(&row).unwrap()).await.unwrap());
+                deliveries.push(
+                    writer
+                        .send(FLIGHTS_TOPIC, Some(partition), flight_record(&row).unwrap())
+                        .await
+                        .unwrap(),
+                );
                 rows.lock().unwrap().0.push(row);
             }
         }
@@ -273,7 +350,10 @@ async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>
     let closing_ms = closing_time_ms(&rows.lock().unwrap().0).max(hour_ms + 48 * HOUR_MS);
     for topic in [FLIGHTS_TOPIC, WEATHER_TOPIC] {
         for partition in 0..INPUT_PARTITIONS {
-            let delivery = writer.send(topic, Some(partition), closing_record(closing_ms).unwrap()).await.unwrap();
+            let delivery = writer
+                .send(topic, Some(partition), closing_record(closing_ms).unwrap())
+                .await
+                .unwrap();
             delivery.wait().await.unwrap();
         }
     }
@@ -291,7 +371,10 @@ impl Done {
         let found = client.committed(GROUP).await.unwrap();
         let found = &found[&("crash".to_string(), 0)];
         let (certain, possible) = self.committed;
-        assert!((certain..=possible).contains(&found.offset), "{found:?}, acknowledged {certain}, sent {possible}");
+        assert!(
+            (certain..=possible).contains(&found.offset),
+            "{found:?}, acknowledged {certain}, sent {possible}"
+        );
         assert_eq!(found.metadata, format!("at {}", found.offset));
     }
 
@@ -306,7 +389,12 @@ impl Done {
         let waiting = tokio::time::Instant::now();
         // The job may still be at work; it must get there.
         while got.len() < wanted.len() {
-            assert!(waiting.elapsed() < PATIENCE, "{} of {} answers after {PATIENCE:?}", got.len(), wanted.len());
+            assert!(
+                waiting.elapsed() < PATIENCE,
+                "{} of {} answers after {PATIENCE:?}",
+                got.len(),
+                wanted.len()
+            );
             got.clear();
             for record in read_all(client, ANSWER_TOPIC, partitions).await.into_values().flatten() {
                 let text = |bytes: Option<bytes::Bytes>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
@@ -315,7 +403,11 @@ impl Done {
                 assert!(before.is_none(), "{key} was answered twice");
             }
         }
-        assert!(got == wanted, "the answers differ: {:?}", got.iter().find(|(key, value)| wanted.get(*key) != Some(value)));
+        assert!(
+            got == wanted,
+            "the answers differ: {:?}",
+            got.iter().find(|(key, value)| wanted.get(*key) != Some(value))
+        );
         loop {
             let committed = client.committed(JOB).await.unwrap();
             let mut behind = Vec::new();

@@ -46,8 +46,9 @@ impl Ledger {
             _ => random.random_range(0..300),
         };
         // Half noise, half compressible.
-        let value: Vec<u8> =
-            (0..size).map(|at| if at % 2 == 0 { random.random() } else { b'r' }).collect();
+        let value: Vec<u8> = (0..size)
+            .map(|at| if at % 2 == 0 { random.random() } else { b'r' })
+            .collect();
         Record {
             key: Some(format!("{producer}/{number}").into()),
             value: Some(value.into()),
@@ -64,19 +65,34 @@ impl Ledger {
 
     /// From now on the record must be in the log.
     pub fn acknowledge(&self, producer: usize, number: u64, delivered: Delivered) {
-        self.producers[producer].acknowledged.lock().unwrap().push((number, delivered));
+        self.producers[producer]
+            .acknowledged
+            .lock()
+            .unwrap()
+            .push((number, delivered));
     }
 
     /// How many records were acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
-        self.producers.iter().map(|account| account.acknowledged.lock().unwrap().len() as u64).sum()
+        self.producers
+            .iter()
+            .map(|account| account.acknowledged.lock().unwrap().len() as u64)
+            .sum()
     }
 
     /// A reader saw this record.
     pub fn saw(&self, partition: i32, record: &StoredRecord) {
         let key = record.key.clone().unwrap_or_default();
-        let before = self.seen.lock().unwrap().insert((partition, record.offset), key.clone());
-        assert!(before.is_none_or(|before| before == key), "{partition}/{}: two records", record.offset);
+        let before = self
+            .seen
+            .lock()
+            .unwrap()
+            .insert((partition, record.offset), key.clone());
+        assert!(
+            before.is_none_or(|before| before == key),
+            "{partition}/{}: two records",
+            record.offset
+        );
     }
 
     /// Reads the whole topic and compares: every acknowledged record once, at its offset, with its bytes; every record
@@ -88,11 +104,18 @@ impl Ledger {
             let mut last: BTreeMap<usize, u64> = BTreeMap::new();
             for (position, record) in records.iter().enumerate() {
                 let at = format!("{}/{partition}/{}", self.topic, record.offset);
-                assert_eq!(record.offset, i64::try_from(position).unwrap(), "{at}: an offset is missing");
+                assert_eq!(
+                    record.offset,
+                    i64::try_from(position).unwrap(),
+                    "{at}: an offset is missing"
+                );
                 let key = record.key.clone().unwrap();
                 let (producer, number) = std::str::from_utf8(&key).unwrap().split_once('/').unwrap();
                 let (producer, number): (usize, u64) = (producer.parse().unwrap(), number.parse().unwrap());
-                assert!(number < self.producers[producer].handed_over.load(Ordering::SeqCst), "{at}: nobody sent it");
+                assert!(
+                    number < self.producers[producer].handed_over.load(Ordering::SeqCst),
+                    "{at}: nobody sent it"
+                );
                 let wanted = self.record(producer, number);
                 assert!(
                     record.value == wanted.value
@@ -101,9 +124,15 @@ impl Ledger {
                     "{at}: not the bytes that producer {producer} sent as {number}"
                 );
                 let before = found.insert((producer, number), (partition, record.offset));
-                assert!(before.is_none(), "{at}: record {number} of producer {producer} was at {before:?} already");
+                assert!(
+                    before.is_none(),
+                    "{at}: record {number} of producer {producer} was at {before:?} already"
+                );
                 let before = last.insert(producer, number);
-                assert!(before.is_none_or(|before| before < number), "{at}: {number} behind {before:?}, {producer}");
+                assert!(
+                    before.is_none_or(|before| before < number),
+                    "{at}: {number} behind {before:?}, {producer}"
+                );
                 keys.insert((partition, record.offset), key);
             }
         }
@@ -112,9 +141,15 @@ impl Ledger {
                 let Some((partition, offset)) = found.get(&(producer, *number)) else {
                     panic!("LOST: record {number} of producer {producer}, acknowledged as {delivered:?}");
                 };
-                assert_eq!(*partition, delivered.partition, "record {number} of producer {producer}");
+                assert_eq!(
+                    *partition, delivered.partition,
+                    "record {number} of producer {producer}"
+                );
                 // -1: the broker had it already, and only said so.
-                assert!(delivered.offset == -1 || delivered.offset == *offset, "{delivered:?}, but found at {offset}");
+                assert!(
+                    delivered.offset == -1 || delivered.offset == *offset,
+                    "{delivered:?}, but found at {offset}"
+                );
             }
         }
         for (at, key) in self.seen.lock().unwrap().iter() {
@@ -124,9 +159,16 @@ impl Ledger {
 
     /// One line for the test's output.
     pub fn summary(&self) -> String {
-        let handed_over: u64 = self.producers.iter().map(|account| account.handed_over.load(Ordering::SeqCst)).sum();
+        let handed_over: u64 = self
+            .producers
+            .iter()
+            .map(|account| account.handed_over.load(Ordering::SeqCst))
+            .sum();
         let seen = self.seen.lock().unwrap().len();
-        format!("{handed_over} records sent, {} acknowledged, {seen} seen by a reader", self.acknowledged())
+        format!(
+            "{handed_over} records sent, {} acknowledged, {seen} seen by a reader",
+            self.acknowledged()
+        )
     }
 }
 
@@ -137,7 +179,12 @@ pub async fn read_all(client: &Client, topic: &str, partitions: i32) -> BTreeMap
     let mut ends = BTreeMap::new();
     for partition in 0..partitions {
         let options = ConsumerOptions::default();
-        let end = client.offset(topic, partition, OffsetAt::Latest, options.isolation).await.unwrap().unwrap().offset;
+        let end = client
+            .offset(topic, partition, OffsetAt::Latest, options.isolation)
+            .await
+            .unwrap()
+            .unwrap()
+            .offset;
         all.insert(partition, Vec::new());
         if end > 0 {
             positions.insert((topic.to_string(), partition), 0);
@@ -146,9 +193,14 @@ pub async fn read_all(client: &Client, topic: &str, partitions: i32) -> BTreeMap
     }
     let mut consumer = Consumer::new(client, positions, ConsumerOptions::default());
     while !ends.is_empty() {
-        let Some(fetched) = consumer.poll().await.unwrap() else { continue };
+        let Some(fetched) = consumer.poll().await.unwrap() else {
+            continue;
+        };
         all.get_mut(&fetched.partition).unwrap().extend(fetched.records);
-        if ends.get(&fetched.partition).is_some_and(|end| fetched.next_offset >= *end) {
+        if ends
+            .get(&fetched.partition)
+            .is_some_and(|end| fetched.next_offset >= *end)
+        {
             ends.remove(&fetched.partition);
             consumer.remove(topic, fetched.partition);
         }
