@@ -18,6 +18,8 @@ mod operations;
 mod refusal;
 #[rustfmt::skip]
 pub mod schema_table;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod walker;
 

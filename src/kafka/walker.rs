@@ -386,4 +386,4 @@ fn smallest(kind: &Kind, version: i16, flexible: bool) -> usize {
 
 #[cfg(test)]
 #[path = "walker_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 /// Writes bodies that follow the table, with small random counts.
-struct Writer {
+pub(in crate::kafka) struct Writer {
     out: Vec<u8>,
     random: SmallRng,
     version: i16,
@@ -15,7 +15,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn body(schema: &Schema, version: i16, seed: u64) -> Vec<u8> {
+    pub(in crate::kafka) fn body(schema: &Schema, version: i16, seed: u64) -> Vec<u8> {
         let random = SmallRng::seed_from_u64(seed);
         let mut writer = Writer {
             out: Vec::new(),

@@ -17,7 +17,10 @@ pub async fn handle(
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1)
     };
-    if request.transactional_id.is_some() {
+    if let Some(id) = &request.transactional_id {
+        if id.is_empty() {
+            return Ok(refused(ResponseError::InvalidRequest));
+        }
         // Clients report this code as it is and stop; an authorization error or a retriable one would mislead them.
         return Ok(refused(ResponseError::UnsupportedVersion));
     }

@@ -1,0 +1,243 @@
+//! Fetch and OffsetForLeaderEpoch.
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{FetchRequest, OffsetForLeaderEpochRequest};
+use tokio::time::Instant;
+
+use super::*;
+
+fn fetch(offset: i64) -> FetchRequest {
+    fetch_partitions(&[(0, offset, 1 << 20)])
+}
+
+fn fetch_partitions(partitions: &[(i32, i64, i32)]) -> FetchRequest {
+    let of = |(index, offset, max_bytes): &(i32, i64, i32)| {
+        FetchPartition::default()
+            .with_partition(*index)
+            .with_fetch_offset(*offset)
+            .with_partition_max_bytes(*max_bytes)
+            .with_current_leader_epoch(-1)
+            .with_last_fetched_epoch(-1)
+    };
+    let topic = FetchTopic::default()
+        .with_topic(topic_name("t"))
+        .with_partitions(partitions.iter().map(of).collect());
+    FetchRequest::default()
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+async fn ask(client: &mut Client, version: i16, request: &FetchRequest) -> Vec<PartitionData> {
+    let mut response = client.ask(version, request).await;
+    assert_eq!((response.error_code, response.session_id), (0, 0));
+    response.responses.pop().unwrap().partitions
+}
+
+fn sizes(partitions: &[PartitionData]) -> Vec<usize> {
+    partitions
+        .iter()
+        .map(|partition| partition.records.as_ref().unwrap().len())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_gives_the_records_and_the_ends() {
+    let broker = TestBroker::with_topic(1).await;
+    let id = broker.broker.topic("t").unwrap().id;
+    let mut client = broker.client().await;
+    let sent = batch(&["a", "b"]);
+    client.produce(sent.clone()).await;
+    for version in 4..=18 {
+        for isolation_level in [0, 1] {
+            let mut request = fetch(1).with_isolation_level(isolation_level);
+            request.topics[0].topic_id = id;
+            if version >= 13 {
+                request.topics[0].topic = topic_name("");
+            }
+            if version < 7 {
+                request.session_epoch = 0;
+            }
+            let partitions = ask(&mut client, version, &request).await;
+            let partition = &partitions[0];
+            assert_eq!(partition.error_code, 0);
+            assert_eq!((partition.high_watermark, partition.last_stable_offset), (2, 2));
+            assert_eq!(partition.log_start_offset, if version >= 5 { 0 } else { -1 });
+            let aborted = partition.aborted_transactions.as_ref().map(Vec::len);
+            assert_eq!(
+                aborted,
+                (isolation_level == 1).then_some(0),
+                "null, not empty, unless asked"
+            );
+            assert_eq!(
+                partition.records.as_ref().unwrap()[16..],
+                sent[16..],
+                "the whole batch, as it came"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_batch_comes_whatever_the_limits_and_the_others_within_them() {
+    let broker = TestBroker::with_topic(2).await;
+    let mut client = broker.client().await;
+    let size = batch(&["a"]).len();
+    for partition in [0, 0, 0, 1] {
+        client.ask(9, &produce(-1, "t", partition, batch(&["a"]))).await;
+    }
+    let one = size as i32;
+    for (partitions, max_bytes, expected) in [
+        (vec![(0, 0, 1), (1, 0, 1)], 1 << 20, vec![size, 0]),
+        (vec![(0, 3, 1), (1, 0, 1)], 1 << 20, vec![0, size]),
+        (vec![(0, 0, 0), (1, 0, 0)], 0, vec![size, 0]),
+        (vec![(0, 0, 2 * one), (1, 0, one)], 1 << 20, vec![2 * size, size]),
+        (vec![(0, 0, 3 * one), (1, 0, one)], 3 * one, vec![3 * size, 0]),
+        (vec![(0, 0, 3 * one), (1, 0, one)], 3 * one - 1, vec![2 * size, 0]),
+        (vec![(0, 0, -5), (1, 0, i32::MIN)], i32::MIN, vec![size, 0]),
+        (vec![(0, 0, i32::MAX), (1, 0, i32::MAX)], i32::MAX, vec![3 * size, size]),
+    ] {
+        let request = fetch_partitions(&partitions).with_max_bytes(max_bytes);
+        assert_eq!(
+            sizes(&ask(&mut client, 12, &request).await),
+            expected,
+            "{partitions:?} {max_bytes}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_outside_of_the_log_is_answered_with_its_range() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    client.produce(batch(&["a", "b", "c"])).await;
+    let log = broker.broker.log_of("t", 0).unwrap();
+    assert_eq!(broker.broker.delete_records(log, 1).await.unwrap(), 1);
+    for (offset, expected) in [(-1, 1), (0, 1), (1, 0), (3, 0), (4, 1), (i64::MAX, 1), (i64::MIN, 1)] {
+        let request = fetch(offset).with_max_wait_ms(0).with_min_bytes(1);
+        let partition = &ask(&mut client, 12, &request).await[0];
+        assert_eq!(partition.error_code, expected, "offset {offset}");
+        assert_eq!(
+            (partition.log_start_offset, partition.high_watermark),
+            (1, 3),
+            "offset {offset}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_epochs_are_checked() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    client.produce(batch(&["a"])).await;
+    let log = broker.broker.log_of("t", 0).unwrap();
+    let epoch = broker.broker.storage().ends(log).unwrap().leader_epoch;
+    for (believed, expected) in [(-1, 0), (epoch, 0), (epoch - 1, 74), (epoch + 1, 75)] {
+        if believed < -1 {
+            continue;
+        }
+        let mut request = fetch(0);
+        request.topics[0].partitions[0].current_leader_epoch = believed;
+        assert_eq!(
+            ask(&mut client, 12, &request).await[0].error_code,
+            expected,
+            "Fetch believing {believed}"
+        );
+    }
+    let asked = |leader_epoch, current_leader_epoch| {
+        let partition = OffsetForLeaderPartition::default()
+            .with_leader_epoch(leader_epoch)
+            .with_current_leader_epoch(current_leader_epoch);
+        let topic = OffsetForLeaderTopic::default()
+            .with_topic(topic_name("t"))
+            .with_partitions(vec![partition]);
+        OffsetForLeaderEpochRequest::default().with_topics(vec![topic])
+    };
+    for version in 2..=4 {
+        let response = client.ask(version, &asked(epoch, epoch)).await;
+        let answer = &response.topics[0].partitions[0];
+        assert_eq!(
+            (answer.error_code, answer.leader_epoch, answer.end_offset),
+            (0, epoch, 1)
+        );
+        let response = client.ask(version, &asked(epoch, epoch + 1)).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, 75);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_places_and_sessions_are_refused() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    assert_eq!(
+        ask(&mut client, 12, &fetch_partitions(&[(1, 0, 1)])).await[0].error_code,
+        3
+    );
+    let mut unknown = fetch(0);
+    unknown.topics[0].topic = topic_name("nowhere");
+    assert_eq!(ask(&mut client, 12, &unknown).await[0].error_code, 3);
+    unknown.topics[0].topic_id = uuid::Uuid::from_u128(1);
+    unknown.topics[0].topic = topic_name("");
+    assert_eq!(
+        ask(&mut client, 13, &unknown).await[0].error_code,
+        100,
+        "UNKNOWN_TOPIC_ID"
+    );
+    let in_session = fetch(0).with_session_id(5).with_session_epoch(1);
+    assert_eq!(
+        client.ask(12, &in_session).await.error_code,
+        70,
+        "FETCH_SESSION_ID_NOT_FOUND"
+    );
+    let new_session = fetch(0).with_session_epoch(0);
+    assert_eq!(
+        client.ask(12, &new_session).await.session_id,
+        0,
+        "a session is not begun"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_fetch_wakes_when_there_is_enough() {
+    let broker = TestBroker::with_topic(2).await;
+    let (mut reader, mut writer) = (broker.client().await, broker.client().await);
+    let size = batch(&["a"]).len();
+    let waiting = fetch_partitions(&[(0, 0, 1 << 20), (1, 0, 1 << 20)])
+        .with_max_wait_ms(PATIENCE.as_millis() as i32)
+        .with_min_bytes(2 * size as i32);
+    let begun = Instant::now();
+    let sent = reader.send(12, &waiting).await;
+    writer.ask(9, &produce(-1, "t", 1, batch(&["a"]))).await;
+    writer.ask(9, &produce(-1, "t", 0, batch(&["b"]))).await;
+    let (answered, response) = reader.receive::<FetchRequest>(12).await;
+    assert_eq!(sent, answered);
+    assert_eq!(sizes(&response.responses[0].partitions), [size, size]);
+    assert!(begun.elapsed() < PATIENCE, "woken, not timed out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_fetch_ends_in_time_with_what_there_is_or_when_the_topic_goes() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    client.produce(batch(&["a"])).await;
+    let begun = Instant::now();
+    let request = fetch(0).with_max_wait_ms(50).with_min_bytes(1 << 20);
+    assert_eq!(sizes(&ask(&mut client, 12, &request).await), [batch(&["a"]).len()]);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+
+    client
+        .send(
+            12,
+            &fetch(1).with_max_wait_ms(PATIENCE.as_millis() as i32).with_min_bytes(1),
+        )
+        .await;
+    broker
+        .broker
+        .delete_topic(broker.broker.topic("t").unwrap().id)
+        .await
+        .unwrap();
+    let (_, response) = client.receive::<FetchRequest>(12).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, 3);
+}
