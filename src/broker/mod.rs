@@ -4,14 +4,13 @@
 //! - [`append`]: writing batches and records. - [`offsets`]: finding offsets by time.
 //! - [`watch`]: waiting for new data. - [`topic_config`]: the topic configs that exist.
 //! - [`coordinator`]: consumer groups and their offsets. - [`broker_config`]: the broker's own settings.
-//! - [`partitioner`]: Kafka's default partitioner. - [`error`]: what can go wrong.
+//! - [`error`]: what can go wrong.
 
 pub mod append;
 pub mod broker_config;
 pub mod coordinator;
 pub mod error;
 pub mod offsets;
-pub mod partitioner;
 mod producer_ids;
 pub mod topic_config;
 pub mod topics;
@@ -25,6 +24,8 @@ use tokio::sync::oneshot;
 pub use append::PendingAppend;
 pub use coordinator::{GroupCoordinator, GroupOptions};
 pub use error::BrokerError;
+/// Kafka's default partitioner. It is the client's, so that records sent and records written in-process land alike.
+pub use riverlog_client::partitioner;
 pub use watch::LogWatch;
 
 use producer_ids::ProducerIds;
