@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Settings of one data directory's storage.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The data directory; created if it does not exist (its parent must).
+    /// The data directory; created if it does not exist.
     pub data_dir: PathBuf,
     /// Size of a journal file. A write set must fit into one.
     pub journal_file_bytes: u64,

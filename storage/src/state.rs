@@ -129,7 +129,8 @@ impl LogState {
 
     pub fn ends(&self) -> LogEnds {
         LogEnds {
-            start: self.start,
+            // The start of a fenced log may lie in what was lost.
+            start: self.start.min(self.end),
             high_watermark: self.end,
             leader_epoch: self.leader_epoch,
             size_bytes: self.segments.iter().map(|segment| segment.size_bytes).sum(),

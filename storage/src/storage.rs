@@ -53,6 +53,9 @@ impl Storage {
     /// Opens a data directory, creating it if need be. Recovery is the only way to start.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        if let Some(parent) = options.data_dir.parent() {
+            std::fs::create_dir_all(parent).map_err(OpenError::io("cannot create", parent))?;
+        }
         make_room(&*disk, &options);
         let engine = Arc::new(Engine::open(disk, Arc::new(SystemClock), options)?);
         let signals = Arc::new(Signals::default());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, ControlRecord};
 use crate::checkpoint::{load_producers, snapshot_name};
 use crate::config::LogConfig;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::journal;
 use crate::manifest::{COPIES, Manifest};

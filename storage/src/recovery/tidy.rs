@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::Lsn;
 use crate::checkpoint;
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, Open};
 use crate::error::OpenError;
 use crate::planted::{Planted, planted};
 use crate::segment::{self};
