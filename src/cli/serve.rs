@@ -23,6 +23,10 @@ pub struct ServeArgs {
     #[arg(long, hide = true)]
     demo_job: bool,
 
+    /// End when standard input does, so that a server that belongs to another process does not outlive it
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+
     #[command(flatten)]
     settings: Settings,
 }
@@ -45,7 +49,10 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
         false => None,
     };
     announce(&server, started).context("standard output")?;
-    let signal = signals.first().await;
+    let signal = tokio::select! {
+        signal = signals.first() => signal,
+        () = stdin_end(), if args.until_stdin_ends => "end of standard input",
+    };
     tracing::info!(signal, "draining");
     if let Some(job) = job {
         service::stop_job(job).await?;
@@ -53,6 +60,11 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
     server.shutdown().await?;
     tracing::info!("ended cleanly");
     Ok(())
+}
+
+async fn stdin_end() {
+    // An input that cannot be read has ended as well.
+    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
 }
 
 /// Where everything is, in lines that scripts may parse: the name first, then the value. Flushed at once,

@@ -99,8 +99,16 @@ impl Process {
             .arg("--data-dir")
             .arg(data_dir)
             .args(["--kafka-addr", &kafka_addr.to_string()])
-            .args(["--http-addr", "127.0.0.1:0", "--log", "warn", "--demo-job"])
-            .stdin(Stdio::null())
+            .args([
+                "--http-addr",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--demo-job",
+                "--until-stdin-ends",
+            ])
+            // Closed when this process ends, however it ends; then the server goes too.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

@@ -1,8 +1,9 @@
 //! The demo's progress: bars on a terminal, plain lines elsewhere.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// The two bars, one above the other.
 pub struct Stage {
@@ -20,9 +21,13 @@ impl Stage {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let bar = |name: &'static str| {
             let bar = bars.add(ProgressBar::new(total));
-            let template = "  {prefix:<18} {bar:30} {human_pos:>6} of {human_len}  {per_sec}  {eta} left";
+            let template = "  {prefix:<18} {bar:20} {human_pos:>6} of {human_len}  {rate}/s  {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
+                // The built-in rate has four decimals, which nobody reads.
+                let rate = |state: &ProgressState, out: &mut dyn Write| {
+                    let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+                };
+                bar.set_style(style.with_key("rate", rate));
             }
             bar.set_prefix(name);
             bar.enable_steady_tick(Duration::from_millis(100));
