@@ -1,6 +1,6 @@
 //! The demo's server: inside this process, or a process of its own that can be killed.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -88,8 +88,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Process {
     async fn start(data_dir: &Path) -> anyhow::Result<Self> {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::spawn(data_dir, any_port).await
+        Self::spawn(data_dir, SocketAddr::from(([127, 0, 0, 1], lasting_port()?))).await
     }
 
     async fn spawn(data_dir: &Path, kafka_addr: SocketAddr) -> anyhow::Result<Self> {
@@ -178,6 +177,17 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// A port that the server can have again after each kill. It lies below the range that the system gives
+/// to outgoing connections: a client that looks for the server while it is away would otherwise, now and
+/// then, be given the port itself and keep the server from coming back.
+fn lasting_port() -> anyhow::Result<u16> {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..32_000)
+        .find(is_free)
+        .context("no free port between 20000 and 32000")
 }
 
 /// The line `kafka  HOST:PORT` that a server prints when it is ready. The rest is read and dropped, so

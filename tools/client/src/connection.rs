@@ -1,6 +1,7 @@
 //! One connection to one broker: requests go out in order, answers come back in the same order.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -137,6 +138,11 @@ impl Connection {
                 reason: format!("no answer within {} ms", config.connect_timeout.as_millis()),
             })?
             .map_err(|e| Error::connect(addr, &e))?;
+        // While nobody listens on a port of the ephemeral range, the system may give an attempt to connect
+        // to it that very port as its own end, and connect it with itself.
+        if stream.local_addr().ok() == stream.peer_addr().ok() {
+            return Err(Error::connect(addr, &io::ErrorKind::ConnectionRefused.into()));
+        }
         // Small requests must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true).map_err(|e| Error::connect(addr, &e))?;
         let (reader, writer) = stream.into_split();
@@ -343,7 +349,7 @@ async fn read_frames(mut reader: OwnedReadHalf, waiting: Arc<Waiting>, max_bytes
 
 async fn read_frame(reader: &mut OwnedReadHalf, max_bytes: usize) -> Result<Bytes, String> {
     let length = reader.read_i32().await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
         _ => e.to_string(),
     })?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -368,4 +374,73 @@ async fn read_frame(reader: &mut OwnedReadHalf, max_bytes: usize) -> Result<Byte
         }
     }
     Ok(frame.freeze())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that reads one request and answers with these bytes.
+    async fn answering(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let length = socket.read_i32().await.unwrap();
+            let mut request = vec![0; usize::try_from(length).unwrap()];
+            socket.read_exact(&mut request).await.unwrap();
+            socket.write_all(answer).await.unwrap();
+            // Held open: only the answer's content can end the wait early.
+            std::future::pending::<()>().await;
+        });
+        addr
+    }
+
+    async fn error(answer: &'static [u8]) -> Error {
+        let addr = answering(answer).await;
+        let config = Config {
+            request_timeout: Duration::from_millis(300),
+            ..Config::new(&addr)
+        };
+        match Connection::open(&addr, &config).await {
+            Ok(_) => panic!("connected"),
+            Err(error) => error,
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_ends_in_a_time_out() {
+        assert!(matches!(error(b"").await, Error::Timeout { .. }));
+        // So does half an answer.
+        assert!(matches!(error(b"\0\0\0\x10\0\0").await, Error::Timeout { .. }));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kafka_is_told_at_once() {
+        let http = error(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        assert!(http.to_string().contains("is it a Kafka listener?"), "{http}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_question_closes_the_connection() {
+        let other = error(b"\0\0\0\x06\0\0\0\x63\0\0").await;
+        assert!(matches!(other, Error::Disconnected { .. }), "{other}");
+    }
+
+    #[tokio::test]
+    async fn counts_that_lie_are_malformed() {
+        // Correlation 0, no error, and 268 million versions.
+        let lie = error(b"\0\0\0\x0a\0\0\0\0\0\0\xff\xff\xff\x7f").await;
+        assert!(matches!(lie, Error::Malformed { .. }), "{lie}");
+    }
+
+    #[tokio::test]
+    async fn an_older_server_is_named_as_such() {
+        // Version 0 layout: error 35, an array of one.
+        let older = error(b"\0\0\0\x10\0\0\0\0\0\x23\0\0\0\x01\0\x12\0\0\0\x02").await;
+        assert!(older.to_string().contains("Kafka 3.0 or newer"), "{older}");
+    }
 }
