@@ -18,8 +18,9 @@ use riverlog::demo::model::{
     ANSWER_TOPIC, FLIGHTS_TOPIC, FlightRow, HOUR_MS, WEATHER_TOPIC, WeatherRow, closing_record, closing_time_ms,
     flight_record, format_utc, weather_record,
 };
+use riverlog::processing::dead_letter::REASON;
 use riverlog_client::{
-    Client, CommittedOffset, Compression, Config, Consumer, ConsumerOptions, NewTopic, Producer, WriterOptions,
+    Client, CommittedOffset, Compression, Config, Consumer, ConsumerOptions, NewTopic, Producer, Record, WriterOptions,
 };
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -80,7 +81,8 @@ fn nothing_acknowledged_is_lost_or_doubled_by_sigkill() {
         server = start();
     }
     let load = load.finish(&runtime);
-    println!("{}; {} flights", load.ledger.summary(), load.flights.len());
+    let (flights, bad) = (load.input.flights.len(), load.input.bad.len());
+    println!("{}; {flights} flights, {bad} that are none", load.ledger.summary());
 
     runtime.block_on(load.verify(&address));
     server.kill();
@@ -159,7 +161,7 @@ struct Load {
     stop: Arc<AtomicBool>,
     /// Offsets that were committed, and that may have been.
     committed: Arc<(AtomicI64, AtomicI64)>,
-    flights: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>,
+    input: Arc<Mutex<Input>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -167,8 +169,16 @@ struct Load {
 struct Done {
     ledger: Arc<Ledger>,
     committed: (i64, i64),
+    input: Input,
+}
+
+/// What the job was given.
+#[derive(Clone, Default)]
+struct Input {
     flights: Vec<FlightRow>,
     weather: Vec<WeatherRow>,
+    /// Values that it cannot decode, which must come out in the dead-letter topic.
+    bad: Vec<String>,
 }
 
 impl Load {
@@ -176,7 +186,7 @@ impl Load {
         let ledger = Ledger::new("crash", PARTITIONS, CODECS.len(), seed);
         let stop = Arc::new(AtomicBool::new(false));
         let committed = Arc::new((AtomicI64::new(-1), AtomicI64::new(-1)));
-        let flights = Arc::default();
+        let input = Arc::default();
         let client = runtime.block_on(connect(address));
         let mut tasks = Vec::new();
         for (producer, codec) in CODECS.into_iter().enumerate() {
@@ -184,12 +194,12 @@ impl Load {
         }
         tasks.push(runtime.spawn(read(client.clone(), ledger.clone(), stop.clone())));
         tasks.push(runtime.spawn(commit(client.clone(), committed.clone(), stop.clone())));
-        tasks.push(runtime.spawn(fly(client, Arc::clone(&flights), seed, stop.clone())));
+        tasks.push(runtime.spawn(fly(client, Arc::clone(&input), seed, stop.clone())));
         Self {
             ledger,
             stop,
             committed,
-            flights,
+            input,
             tasks,
         }
     }
@@ -205,7 +215,7 @@ impl Load {
                     .unwrap();
             }
         });
-        let (flights, weather) = self.flights.lock().unwrap().clone();
+        let input = self.input.lock().unwrap().clone();
         let committed = (
             self.committed.0.load(Ordering::SeqCst),
             self.committed.1.load(Ordering::SeqCst),
@@ -213,8 +223,7 @@ impl Load {
         Done {
             ledger: self.ledger,
             committed,
-            flights,
-            weather,
+            input,
         }
     }
 }
@@ -285,8 +294,8 @@ async fn commit(client: Client, committed: Arc<(AtomicI64, AtomicI64)>, stop: Ar
     }
 }
 
-/// The job's input: hour by hour some flights, and the weather at each airport.
-async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>, seed: u64, stop: Arc<AtomicBool>) {
+/// The job's input: hour by hour the weather at each airport, some flights, and something that is neither.
+async fn fly(client: Client, input: Arc<Mutex<Input>>, seed: u64, stop: Arc<AtomicBool>) {
     let mut random = SmallRng::seed_from_u64(seed ^ 0xf119_4275);
     let options = WriterOptions {
         compression: Compression::Lz4,
@@ -294,52 +303,13 @@ async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>
         ..Default::default()
     };
     let writer = Producer::new(&client, options).await.unwrap();
-    let mut next = 0;
+    let mut partitions = (0..INPUT_PARTITIONS).cycle();
     let mut hour_ms = FIRST_HOUR_MS;
     while !stop.load(Ordering::SeqCst) {
-        let time_hour = format_utc(hour_ms);
+        let records = an_hour(&mut input.lock().unwrap(), &mut random, hour_ms);
         let mut deliveries = Vec::new();
-        for origin in ["EWR", "JFK", "LGA"] {
-            let weather = WeatherRow {
-                origin: origin.to_string(),
-                wind_speed: format!("{}.5", random.random_range(0..30)),
-                visib: random.random_range(1..11).to_string(),
-                time_hour: time_hour.clone(),
-            };
-            let partition = next % INPUT_PARTITIONS;
-            next += 1;
-            deliveries.push(
-                writer
-                    .send(WEATHER_TOPIC, Some(partition), weather_record(&weather).unwrap())
-                    .await
-                    .unwrap(),
-            );
-            rows.lock().unwrap().1.push(weather);
-            for flight in 0..random.random_range(0..6) {
-                let cancelled = random.random_bool(0.1);
-                let row = FlightRow {
-                    dep_time: if cancelled { "NA".to_string() } else { "517".to_string() },
-                    dep_delay: if cancelled {
-                        "NA".to_string()
-                    } else {
-                        random.random_range(-10..90).to_string()
-                    },
-                    carrier: "UA".to_string(),
-                    flight: flight.to_string(),
-                    origin: origin.to_string(),
-                    dest: "IAH".to_string(),
-                    time_hour: time_hour.clone(),
-                };
-                let partition = next % INPUT_PARTITIONS;
-                next += 1;
-                deliveries.push(
-                    writer
-                        .send(FLIGHTS_TOPIC, Some(partition), flight_record(&row).unwrap())
-                        .await
-                        .unwrap(),
-                );
-                rows.lock().unwrap().0.push(row);
-            }
+        for (topic, record) in records {
+            deliveries.push(writer.send(topic, partitions.next(), record).await.unwrap());
         }
         for delivery in deliveries {
             delivery.wait().await.unwrap();
@@ -347,16 +317,65 @@ async fn fly(client: Client, rows: Arc<Mutex<(Vec<FlightRow>, Vec<WeatherRow>)>>
         hour_ms += HOUR_MS;
     }
     // The end of the input: without it the last hours would stay open.
-    let closing_ms = closing_time_ms(&rows.lock().unwrap().0).max(hour_ms + 48 * HOUR_MS);
+    let closing_ms = closing_time_ms(&input.lock().unwrap().flights).max(hour_ms + 48 * HOUR_MS);
     for topic in [FLIGHTS_TOPIC, WEATHER_TOPIC] {
         for partition in 0..INPUT_PARTITIONS {
-            let delivery = writer
-                .send(topic, Some(partition), closing_record(closing_ms).unwrap())
+            let closing = closing_record(closing_ms).unwrap();
+            writer
+                .send(topic, Some(partition), closing)
+                .await
+                .unwrap()
+                .wait()
                 .await
                 .unwrap();
-            delivery.wait().await.unwrap();
         }
     }
+}
+
+/// The records of one hour, entered into the books.
+fn an_hour(input: &mut Input, random: &mut SmallRng, hour_ms: i64) -> Vec<(&'static str, Record)> {
+    let time_hour = format_utc(hour_ms);
+    let mut records = Vec::new();
+    for origin in ["EWR", "JFK", "LGA"] {
+        let weather = WeatherRow {
+            origin: origin.to_string(),
+            wind_speed: format!("{}.5", random.random_range(0..30)),
+            visib: random.random_range(1..11).to_string(),
+            time_hour: time_hour.clone(),
+        };
+        records.push((WEATHER_TOPIC, weather_record(&weather).unwrap()));
+        input.weather.push(weather);
+        for number in 0..random.random_range(0..6) {
+            let delay: i32 = random.random_range(-10..90);
+            let [dep_time, dep_delay] = match random.random_bool(0.1) {
+                true => ["NA".to_string(), "NA".to_string()], // cancelled
+                false => ["517".to_string(), delay.to_string()],
+            };
+            let flight = FlightRow {
+                dep_time,
+                dep_delay,
+                carrier: "UA".to_string(),
+                flight: number.to_string(),
+                origin: origin.to_string(),
+                dest: "IAH".to_string(),
+                time_hour: time_hour.clone(),
+            };
+            records.push((FLIGHTS_TOPIC, flight_record(&flight).unwrap()));
+            input.flights.push(flight);
+        }
+    }
+    let bad = format!("this is not a flight: {}", input.bad.len());
+    let value = Some(bad.clone().into());
+    records.push((
+        FLIGHTS_TOPIC,
+        Record {
+            value,
+            timestamp_ms: hour_ms,
+            ..Record::default()
+        },
+    ));
+    input.bad.push(bad);
+    records
 }
 
 impl Done {
@@ -365,6 +384,7 @@ impl Done {
         self.ledger.verify(&client).await;
         self.verify_commit(&client).await;
         self.verify_job(&client).await;
+        self.verify_dead_letters(&client).await;
     }
 
     async fn verify_commit(&self, client: &Client) {
@@ -378,9 +398,36 @@ impl Done {
         assert_eq!(found.metadata, format!("at {}", found.offset));
     }
 
+    /// What the job could not decode is in the dead-letter topic, each once, with the reason.
+    async fn verify_dead_letters(&self, client: &Client) {
+        let topic = format!("{JOB}.dead-letter");
+        let partitions = i32::try_from(client.topic(&topic, false).await.unwrap().partitions.len()).unwrap();
+        let mut got = Vec::new();
+        for record in read_all(client, &topic, partitions).await.into_values().flatten() {
+            let reason = record
+                .headers
+                .iter()
+                .find(|(name, _)| name.as_ref() == REASON.as_bytes());
+            assert!(
+                reason.is_some_and(|(_, reason)| reason.as_ref().is_some_and(|text| !text.is_empty())),
+                "{record:?}"
+            );
+            got.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+        }
+        let mut wanted = self.input.bad.clone();
+        got.sort();
+        wanted.sort();
+        assert!(
+            got == wanted,
+            "{} dead letters, {} bad records",
+            got.len(),
+            wanted.len()
+        );
+    }
+
     /// The job's output is the batch answer, each record once, and its offsets stand at the end of its inputs.
     async fn verify_job(&self, client: &Client) {
-        let wanted: BTreeMap<String, String> = batch_answer(&self.flights, &self.weather)
+        let wanted: BTreeMap<String, String> = batch_answer(&self.input.flights, &self.input.weather)
             .values()
             .map(|answer| (answer.key(), answer.to_json().unwrap()))
             .collect();
