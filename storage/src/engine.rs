@@ -259,6 +259,7 @@ impl Engine {
 
 fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
     disk.create_dir(dir).map_err(OpenError::io("cannot create", dir))?;
+    recovery::refuse_foreign(disk, dir)?;
     let path = dir.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => OpenError::InUse(dir.into()),

@@ -122,6 +122,8 @@ fn a_foreign_directory_is_refused() {
         Storage::open(Options::new(dir.path())),
         Err(OpenError::Foreign { .. })
     ));
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 1, "nothing of ours is left there");
 }
 
 #[test]

@@ -132,8 +132,15 @@ fn begin_leader_epoch(state: &mut State) {
     state.catalog = Arc::new(catalog);
 }
 
-/// A data directory begins with its manifest, so that a directory without one is known to be foreign.
-fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<Manifest, OpenError> {
+/// Refuses a directory that holds something, but no manifest: it is not ours. Looked at before the lock file is
+/// made, so that nothing is left in somebody else's directory.
+pub(crate) fn refuse_foreign(disk: &dyn Disk, data_dir: &Path) -> Result<(), OpenError> {
+    for copy in COPIES {
+        let path = data_dir.join(copy);
+        if disk.exists(&path).map_err(OpenError::io("cannot look at", &path))? {
+            return Ok(());
+        }
+    }
     let ours =
         |name: &str| name == "lock" || name == "ballast" || COPIES.iter().any(|copy| name == format!("{copy}.new"));
     for name in disk.list(data_dir).map_err(OpenError::io("cannot list", data_dir))? {
@@ -150,6 +157,11 @@ fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<
             });
         }
     }
+    Ok(())
+}
+
+/// A data directory begins with its manifest, so that a directory without one is known to be foreign.
+fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<Manifest, OpenError> {
     for name in ["journal", "logs"] {
         let path = data_dir.join(name);
         disk.create_dir(&path).map_err(OpenError::io("cannot create", &path))?;
