@@ -8,9 +8,12 @@
 mod bad_frames;
 mod bad_http;
 mod bad_records;
+mod cli;
 mod crash;
 mod data_dir;
+mod demo;
 mod ledger;
+mod replay;
 mod server;
 mod tidy;
 mod wire;

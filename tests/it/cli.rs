@@ -1,0 +1,165 @@
+//! The client commands against a running server: what they print, and how they end.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use crate::server::{Server, temp_dir};
+
+struct Cli {
+    server: Server,
+    _data: tempfile::TempDir,
+}
+
+impl Cli {
+    fn new() -> Self {
+        let data = temp_dir();
+        Self {
+            server: Server::start(data.path()),
+            _data: data,
+        }
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+            .args(arguments)
+            .env("RIVERLOG_BOOTSTRAP", self.server.bootstrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Standard output of a command that succeeds.
+    fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input.as_bytes());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Standard error of a command that fails: one line.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, b"");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        errors
+    }
+}
+
+#[test]
+fn lines_come_back_with_key_headers_and_offset() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t", "--partitions", "1"], "");
+    let produce = [
+        "produce",
+        "t",
+        "--key-separator",
+        ":",
+        "--header",
+        "a=b",
+        "--compression",
+        "zstd",
+    ];
+    cli.ok(&produce, "k1:one\nk2:two:2\n");
+    assert_eq!(cli.ok(&["consume", "t"], ""), "one\ntwo:2\n");
+    let lines = cli.ok(&["consume", "t", "--from", "1", "--format", "json"], "");
+    let line: serde_json::Value = serde_json::from_str(lines.trim()).unwrap();
+    assert_eq!(line["key"], "k2");
+    assert_eq!(line["value"], "two:2");
+    assert_eq!(line["offset"], 1);
+    assert_eq!(line["headers"][0][1], "b");
+    assert_eq!(
+        cli.ok(&["consume", "t", "--max", "1", "--follow", "--from", "earliest"], ""),
+        "one\n"
+    );
+    assert_eq!(cli.ok(&["replay", "t", "--from", "1"], ""), "two:2\n");
+}
+
+#[test]
+fn topics_are_created_changed_and_deleted() {
+    let cli = Cli::new();
+    let create = [
+        "topic",
+        "create",
+        "t",
+        "--partitions",
+        "2",
+        "--config",
+        "retention.ms=-1",
+    ];
+    assert_eq!(cli.ok(&create, ""), "created topic t with 2 partitions\n");
+    assert!(cli.fails(&create).contains("exists already"));
+    cli.ok(&["topic", "create", "t", "--if-not-exists"], "");
+    cli.ok(
+        &[
+            "topic",
+            "alter",
+            "t",
+            "--partitions",
+            "3",
+            "--config",
+            "segment.bytes=1048576",
+        ],
+        "",
+    );
+    let described = cli.ok(&["topic", "describe", "t"], "");
+    assert!(
+        described.contains("segment.bytes=1048576") && described.contains("retention.ms=-1"),
+        "{described}"
+    );
+    assert!(described.contains("partitions  3"), "{described}");
+    cli.ok(&["topic", "alter", "t", "--delete-config", "retention.ms"], "");
+    assert!(!cli.ok(&["topic", "describe", "t"], "").contains("retention.ms"));
+    assert!(
+        cli.fails(&["topic", "alter", "t", "--config", "colour=blue"])
+            .contains("colour")
+    );
+    assert!(cli.ok(&["topic", "list"], "").contains("t "));
+    cli.ok(&["topic", "delete", "t"], "");
+    assert!(cli.fails(&["topic", "describe", "t"]).contains("no such topic"));
+}
+
+#[test]
+fn groups_are_moved_described_and_deleted() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t", "--partitions", "1"], "");
+    cli.ok(&["produce", "t"], "a\nb\nc\n");
+    let reset = ["group", "reset-offsets", "g", "--topic", "t", "--to"];
+    let moved = cli.ok(&[&reset[..], &["2", "--dry-run"]].concat(), "");
+    assert!(moved.contains("WOULD BE"), "{moved}");
+    assert_eq!(cli.ok(&["group", "list"], ""), "no groups\n");
+    cli.ok(&[&reset[..], &["2"]].concat(), "");
+    let described = cli.ok(&["group", "describe", "g"], "");
+    let row = described.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(row, ["t", "0", "2", "3", "1", "-"]);
+    cli.ok(&["group", "delete", "g"], "");
+    assert!(cli.fails(&["group", "describe", "g"]).contains("no such group"));
+}
+
+#[test]
+fn failures_are_one_line_that_says_what_to_do() {
+    let cli = Cli::new();
+    let nobody = cli.fails(&["topic", "list", "--bootstrap", "127.0.0.1:1"]);
+    assert!(nobody.contains("riverlog serve"), "{nobody}");
+    let http = cli.server.http.to_string();
+    let wrong_port = cli.fails(&["topic", "list", "--bootstrap", &http]);
+    assert!(wrong_port.contains("Kafka listener"), "{wrong_port}");
+    assert!(cli.fails(&["consume", "missing"]).contains("no such topic"));
+    cli.ok(&["topic", "create", "t"], "");
+    assert!(cli.fails(&["consume", "t", "--from", "9"]).contains("ends before 0"));
+    assert!(
+        cli.fails(&["consume", "t", "--partition", "7"])
+            .contains("no partition 7")
+    );
+    let too_large = cli.run(&["produce", "t"], &vec![b'x'; 2 << 20]);
+    assert!(!too_large.status.success());
+    assert!(
+        String::from_utf8(too_large.stderr)
+            .unwrap()
+            .contains("0 records acknowledged")
+    );
+}
