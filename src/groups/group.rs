@@ -60,10 +60,7 @@ pub(super) struct Initial {
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     /// The leader's assignment of this generation.
-    Assignment {
-        generation: i32,
-        assignments: BTreeMap<MemberId, Bytes>,
-    },
+    Assignment(BTreeMap<MemberId, Bytes>),
     /// A static member came back under a new id, without a rebalance.
     StaticRejoin { token: Token, joined: Box<super::Joined> },
     /// The last member left.
@@ -362,7 +359,7 @@ impl Group {
         let id = self.next_write;
         self.next_write += 1;
         let assignments = match &write {
-            Write::Assignment { assignments, .. } => Some(assignments),
+            Write::Assignment(assignments) => Some(assignments),
             _ => None,
         };
         let metadata = self.metadata(assignments);

@@ -60,6 +60,8 @@ struct World {
     assigned: BTreeMap<(i32, MemberId), Bytes>,
     agreed: BTreeMap<i32, Agreed>,
     rosters: BTreeMap<i32, BTreeSet<MemberId>>,
+    /// The generation that each member was last told.
+    told: BTreeMap<MemberId, i32>,
     ids: u64,
     answered: u64,
     stable_seen: bool,
@@ -99,6 +101,7 @@ impl World {
             assigned: BTreeMap::new(),
             agreed: BTreeMap::new(),
             rosters: BTreeMap::new(),
+            told: BTreeMap::new(),
             ids: 0,
             answered: 0,
             stable_seen: false,
@@ -239,7 +242,10 @@ impl World {
     fn commit(&mut self, client: usize) {
         let instance_id = self.clients[client].instance_id.clone();
         let (member_id, generation) = match &self.clients[client].joined {
-            Some(joined) => (joined.member_id.clone(), joined.generation),
+            Some(joined) => (
+                joined.member_id.clone(),
+                joined.generation - i32::from(self.random.chance(20)),
+            ),
             None => ("".into(), -1),
         };
         let known = instance_id.is_some() && !member_id.is_empty();
@@ -344,6 +350,7 @@ impl World {
                     assert!(roster.contains(&joined.member_id));
                     self.rosters.insert(joined.generation, roster);
                 }
+                self.told.insert(joined.member_id.clone(), joined.generation);
                 self.clients[client].member_id = Some(joined.member_id.clone());
                 self.clients[client].joined = Some(joined);
             }
@@ -408,6 +415,17 @@ impl World {
             }
             Phase::Preparing { .. } | Phase::Dead => {}
         }
+        if matches!(group.phase, Phase::Completing { .. } | Phase::Stable { .. }) {
+            for member in group.members.values().filter(|member| member.instance_id.is_none()) {
+                let told = self.told.get(&member.id);
+                assert_eq!(
+                    told,
+                    Some(&group.generation),
+                    "{} is in a generation that it did not join",
+                    member.id
+                );
+            }
+        }
         if !self.waiting.is_empty() {
             assert!(
                 group.next_deadline().is_some() || !self.writes.is_empty(),
@@ -467,8 +485,13 @@ fn restart(world: &mut World) {
             }
         );
     }
-    // A generation that was never written may be given out a second time, with other members.
     let generation = world.group.generation();
+    world.told = world
+        .group
+        .members()
+        .map(|member| (member.id.clone(), generation))
+        .collect();
+    // A generation that was never written may be given out a second time, with other members.
     world.agreed.retain(|known, _| *known <= generation);
     world.rosters.retain(|known, _| *known <= generation);
     world.assigned.retain(|(known, _), _| *known <= generation);

@@ -86,10 +86,7 @@ impl Group {
                 .into_iter()
                 .filter(|(id, _)| self.members.contains_key(id))
                 .collect();
-            let id = self.persist(Write::Assignment {
-                generation: self.generation,
-                assignments,
-            });
+            let id = self.persist(Write::Assignment(assignments));
             self.phase = Phase::Completing {
                 deadline,
                 writing: Some(id),
@@ -101,12 +98,9 @@ impl Group {
     pub fn persisted(&mut self, id: WriteId, result: Result<(), Error>, now: Now) -> Vec<Action> {
         match self.writes.remove(&id) {
             None | Some(Write::Emptied) => {}
-            Some(Write::Assignment {
-                generation,
-                assignments,
-            }) => {
-                let current = matches!(self.phase, Phase::Completing { writing: Some(writing), .. } if writing == id);
-                if current && generation == self.generation {
+            Some(Write::Assignment(assignments)) => {
+                // A rebalance may have begun meanwhile: then this assignment never counts.
+                if matches!(self.phase, Phase::Completing { writing: Some(writing), .. } if writing == id) {
                     match result {
                         Ok(()) => self.assign(&assignments, now),
                         Err(error) => {

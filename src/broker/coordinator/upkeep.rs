@@ -11,8 +11,9 @@ use super::journal::{Changes, Written, appends};
 use super::{Shared, Slot, SlotState};
 use crate::groups::{Committed, Error, State, record};
 
-/// A log of fewer records is not worth rewriting.
+/// A log of fewer records, and of fewer bytes, is not worth rewriting.
 const REWRITE_MIN_RECORDS: i64 = 10_000;
+const REWRITE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 /// A log is rewritten when it holds this many times what lives in it.
 const REWRITE_FACTOR: i64 = 4;
 /// How often a rewrite waits for a group's commits before it gives up until the next round.
@@ -128,7 +129,8 @@ impl Shared {
         for (partition, log) in topic.partitions.iter().enumerate() {
             let Some(ends) = self.storage.ends(*log) else { continue };
             let records = ends.high_watermark - ends.start;
-            if records < REWRITE_MIN_RECORDS || self.unavailable.contains_key(&(partition as u32)) {
+            let small = records < REWRITE_MIN_RECORDS && ends.size_bytes < REWRITE_MIN_BYTES;
+            if small || self.unavailable.contains_key(&(partition as u32)) {
                 continue;
             }
             let slots = self.slots_of(partition as u32);

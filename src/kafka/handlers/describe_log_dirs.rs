@@ -30,9 +30,11 @@ pub async fn handle(
                 .collect()
         }
     };
-    let directory = ctx.broker.storage().data_dir().display().to_string();
+    let directory = ctx.broker.storage().data_dir();
+    // Tools know absolute paths only.
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let mut result = DescribeLogDirsResult::default()
-        .with_log_dir(wire(directory))
+        .with_log_dir(wire(directory.display().to_string()))
         .with_topics(topics);
     if version >= 4 {
         let free = i64::try_from(ctx.broker.storage().health().free_bytes).unwrap_or(i64::MAX);

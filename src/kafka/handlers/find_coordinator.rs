@@ -47,7 +47,7 @@ fn find(ctx: &Context, key_type: i8, key: StrBytes) -> Coordinator {
             .map(|error| (error.response_error(), error.to_string())),
         TRANSACTION => Some((
             ResponseError::InvalidRequest,
-            "transactions are not supported yet".to_owned(),
+            "transactions are not supported yet; unset transactional.id".to_owned(),
         )),
         other => Some((
             ResponseError::InvalidRequest,
