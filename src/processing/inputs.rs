@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::{
     epoch::Frame,
     error::JobError,
-    job::{Job, OnLostInput, Source, StartAt},
+    job::{Job, Source, StartAt},
     log::{Ends, Log, TopicInfo},
+    options::OnLostInput,
     planted::{Bug, planted},
     processor::Processor,
     task::Input,

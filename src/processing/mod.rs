@@ -24,6 +24,8 @@ mod inputs;
 pub mod job;
 mod key_group;
 pub mod log;
+mod memory_log;
+mod options;
 mod planted;
 pub mod processor;
 mod runner;
@@ -41,7 +43,8 @@ pub mod window;
 
 pub use broker_log::{BrokerLog, spawn};
 pub use error::JobError;
-pub use job::{Decoded, Job, JobBuilder, JobOptions, OnLostInput, Source, StartAt};
+pub use job::{Decoded, Job, JobBuilder, Source, StartAt};
+pub use options::{JobOptions, OnLostInput};
 pub use processor::{Context, Operator, ProcessError, Processor};
 pub use riverlog_storage::record::{Record, StoredRecord};
 pub use runtime::{JobHandle, JobState, JobStatus, spawn_on};
