@@ -358,7 +358,7 @@ fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> 
             last_offset_delta: header.last_offset_delta,
         });
     }
-    let mut walker = RecordWalker::new(records);
+    let mut walker = RecordWalker::new(records).limited(limits.max_decompressed_bytes);
     for index in 0..header.record_count {
         let record = walker
             .next(|_, _| {})

@@ -241,6 +241,31 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     prop::collection::vec(record, 1..20)
 }
 
+/// A few hundred bytes of zstd that would take hundreds of megabytes as records and headers.
+#[test]
+fn a_bomb_of_headers_is_refused() {
+    let limits = CheckLimits {
+        max_decompressed_bytes: 8 << 20,
+        ..LIMITS
+    };
+    let bomb = |headers: usize| {
+        let mut builder = BatchBuilder::new().compression(Compression::Zstd);
+        builder.push(Record {
+            headers: vec![(Bytes::new(), None); headers],
+            ..Record::default()
+        });
+        builder.build().unwrap().bytes().clone()
+    };
+    let too_many = bomb(1 << 20);
+    assert!(too_many.len() < 1000);
+    assert!(matches!(
+        check_produced(too_many.clone(), &limits),
+        Err(BatchError::BadRecord { .. })
+    ));
+    assert!(decode_batch(&too_many, 8 << 20).is_err());
+    assert_eq!(check_produced(bomb(1 << 16), &limits).unwrap().record_count(), 1);
+}
+
 proptest! {
     #[test]
     fn what_is_built_passes_and_decodes(records in records(), base_offset in 0..1_i64 << 40) {

@@ -9,6 +9,10 @@ use crate::compression::{Compression, decompress};
 
 /// No record is shorter: length, attributes, timestamp, offset, key length, value length, header count.
 pub(crate) const SMALLEST_RECORD_LEN: usize = 7;
+/// A record of seven bytes takes a hundred in memory, a header of two takes sixty: both together may take this many times
+/// what the payload may, so that a batch of nothing but headers is not a bomb.
+const PARTS_FACTOR: usize = 4;
+const PARTS_FLOOR_BYTES: usize = 1 << 20;
 
 /// A record to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,13 +58,18 @@ pub fn decode_batch(batch: &Bytes, max_decompressed_bytes: usize) -> Result<Vec<
         Compression::None => payload,
         codec => Bytes::from(decompress(codec, &payload, max_decompressed_bytes)?),
     };
-    decode_payload(&header, &payload)
+    decode_payload(&header, &payload, max_decompressed_bytes)
 }
 
-fn decode_payload(header: &BatchHeader, payload: &Bytes) -> Result<Vec<StoredRecord>, BatchError> {
+fn decode_payload(
+    header: &BatchHeader,
+    payload: &Bytes,
+    max_decompressed_bytes: usize,
+) -> Result<Vec<StoredRecord>, BatchError> {
     let count = usize::try_from(header.record_count).unwrap_or(0);
-    let mut records = Vec::with_capacity(count.min(payload.len() / SMALLEST_RECORD_LEN));
-    let mut walker = RecordWalker::new(payload);
+    let mut walker = RecordWalker::new(payload).limited(max_decompressed_bytes);
+    let possible = (payload.len() / SMALLEST_RECORD_LEN).min(walker.max_parts_bytes / size_of::<StoredRecord>());
+    let mut records = Vec::with_capacity(count.min(possible));
     let slice = |range: Range<usize>| payload.slice(range);
     for index in 0..header.record_count {
         let mut headers = Vec::new();
@@ -127,13 +136,28 @@ pub(crate) struct RecordParts {
 pub(crate) struct RecordWalker<'a> {
     payload: &'a [u8],
     pos: usize,
+    /// What the records and headers so far take in memory when decoded, and what they may take.
+    parts_bytes: usize,
+    max_parts_bytes: usize,
 }
 
 type Reason = &'static str;
 
 impl<'a> RecordWalker<'a> {
     pub fn new(payload: &'a [u8]) -> Self {
-        Self { payload, pos: 0 }
+        Self {
+            payload,
+            pos: 0,
+            parts_bytes: 0,
+            max_parts_bytes: usize::MAX,
+        }
+    }
+
+    /// Refuses records and headers so many that they take out of proportion to what the payload may.
+    pub fn limited(mut self, max_decompressed_bytes: usize) -> Self {
+        let max_bytes = max_decompressed_bytes.saturating_mul(PARTS_FACTOR);
+        self.max_parts_bytes = max_bytes.max(PARTS_FLOOR_BYTES);
+        self
     }
 
     /// The next record. Every length is checked against the record that holds it.
@@ -158,6 +182,12 @@ impl<'a> RecordWalker<'a> {
         let header_count = self.varint(end)?;
         if header_count < 0 {
             return Err("negative header count");
+        }
+        let headers_bytes = (header_count as usize).saturating_mul(size_of::<(Bytes, Option<Bytes>)>());
+        let record_bytes = headers_bytes.saturating_add(size_of::<StoredRecord>());
+        self.parts_bytes = self.parts_bytes.saturating_add(record_bytes);
+        if self.parts_bytes > self.max_parts_bytes {
+            return Err("too many records and headers to hold in memory");
         }
         // Each header takes two bytes at least, so a count that lies runs into `end` soon.
         for _ in 0..header_count {
