@@ -15,6 +15,9 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod embedded;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod http;
 pub mod kafka;

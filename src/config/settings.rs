@@ -200,10 +200,15 @@ impl Settings {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        Self::from_text(&text).map_err(|reason| ConfigError::Parse {
             path: path.to_owned(),
-            reason: describe(&text, &error),
+            reason,
         })
+    }
+
+    /// Reads the text of a config file; the error says in which line it goes wrong.
+    pub(crate) fn from_text(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| describe(text, &error))
     }
 
     /// These settings where they are given, `below` where they are not.

@@ -7,9 +7,8 @@ use uuid::Uuid;
 use super::{
     epoch::Frame,
     error::JobError,
-    job::{Job, Source, StartAt},
+    job::{Job, OnLostInput, Source, StartAt},
     log::{Ends, Log, TopicInfo},
-    options::OnLostInput,
     planted::{Bug, planted},
     processor::Processor,
     task::Input,

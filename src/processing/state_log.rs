@@ -236,7 +236,7 @@ pub fn replay(records: &[StoredRecord], job: &str) -> Result<Loaded, JobError> {
             TIMERS => apply(state, timers, Vec::new(), value(record, job)?),
             FRAME => {
                 let next: Frame = value(record, job)?;
-                let expected = frame.as_ref().map_or(1, |frame| frame.epoch + 1);
+                let expected = frame.as_ref().map_or(1, |frame| frame.epoch.saturating_add(1));
                 if next.epoch != expected {
                     return Err(damaged(format!(
                         "epoch {} stands where epoch {expected} is expected",

@@ -24,6 +24,10 @@ pub mod disk;
 pub mod engine;
 mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(clippy::indexing_slicing)]
+pub mod fuzzing;
 mod index;
 mod journal;
 mod manifest;

@@ -90,7 +90,7 @@ impl Fence {
 }
 
 impl Manifest {
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let body = codec::encode(FORMAT_VERSION, self)?;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(MAGIC);
@@ -100,7 +100,7 @@ impl Manifest {
         Ok(bytes)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let malformed = |what: &str| CodecError::Malformed(what.into());
         let (header, body) = bytes
             .split_at_checked(HEADER_BYTES)

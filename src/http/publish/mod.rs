@@ -1,9 +1,9 @@
 //! `POST /topics/{topic}/records`: one raw record, a JSON document of records, or a stream of them as NDJSON.
 //! Every answer about a record is given after the sync that made it durable.
 
-mod ndjson;
+pub(crate) mod ndjson;
 mod ranges;
-mod raw;
+pub(crate) mod raw;
 pub mod record;
 
 use std::sync::Arc;

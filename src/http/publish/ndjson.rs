@@ -248,7 +248,7 @@ impl Batch {
 
 /// Cuts chunks into lines.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     buffer: BytesMut,
     /// No line ends in the buffer before this.
     searched: usize,
@@ -257,12 +257,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
 
     /// The next whole line, without its end.
-    fn next(&mut self, max_bytes: usize) -> Result<Option<Bytes>, Problem> {
+    pub(crate) fn next(&mut self, max_bytes: usize) -> Result<Option<Bytes>, Problem> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') else {
             self.searched = self.buffer.len();
@@ -285,7 +285,7 @@ impl Lines {
     }
 
     /// The last line, if nothing ends it.
-    fn rest(&mut self) -> Option<Bytes> {
+    pub(crate) fn rest(&mut self) -> Option<Bytes> {
         if self.buffer.is_empty() {
             return None;
         }

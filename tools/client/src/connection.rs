@@ -285,7 +285,7 @@ impl Drop for Connection {
     }
 }
 
-fn decode<R: Api>(addr: &str, mut body: Bytes, version: i16) -> Result<R::Response, Error> {
+pub(crate) fn decode<R: Api>(addr: &str, mut body: Bytes, version: i16) -> Result<R::Response, Error> {
     let malformed = |reason: String| Error::Malformed {
         addr: addr.to_owned(),
         api: R::NAME,

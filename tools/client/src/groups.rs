@@ -213,7 +213,7 @@ fn group_id(group: &str) -> GroupId {
 
 /// The consumer protocol's assignment: version, topics with partitions. Written by the group's leader,
 /// any client, so nothing in it is believed.
-fn parse_assignment(mut bytes: Bytes) -> Option<Vec<(String, Vec<i32>)>> {
+pub(crate) fn parse_assignment(mut bytes: Bytes) -> Option<Vec<(String, Vec<i32>)>> {
     bytes.try_get_i16().ok()?;
     let topics = bytes.try_get_i32().ok()?;
     let mut assignment = Vec::new();

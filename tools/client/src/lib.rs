@@ -16,6 +16,9 @@ mod client;
 mod connection;
 mod consumer;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod metadata;
 mod offsets;

@@ -21,6 +21,9 @@
 //! later than that is still exact, provided that only one process continues it.
 
 mod claim;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lanes;
 mod pace;
 mod plan;

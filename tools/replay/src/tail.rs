@@ -27,7 +27,7 @@ pub(crate) fn header_value(name: &str, partition: i32, offset: i64) -> Bytes {
 
 /// The source offset that the record's own header gives. The last header counts: a replay of a
 /// replay keeps the older ones.
-fn source_offset(record: &StoredRecord, name: &str, partition: i32) -> Option<i64> {
+pub(crate) fn source_offset(record: &StoredRecord, name: &str, partition: i32) -> Option<i64> {
     let is_ours = |(header, _): &&(Bytes, Option<Bytes>)| **header == *HEADER.as_bytes();
     let (_, value) = record.headers.iter().rev().find(is_ours)?;
     let text = std::str::from_utf8(value.as_deref()?).ok()?;

@@ -1,0 +1,2 @@
+#![no_main]
+riverlog_fuzz::target!((riverlog::fuzzing::HTTP.run), (riverlog::fuzzing::HTTP.seeds));
