@@ -139,8 +139,10 @@ const BUDGET_FACTOR: usize = 16;
 const BUDGET_FLOOR: usize = 64 * 1024;
 /// …but never more than this. Strings and records do not count: they stay in the frame.
 const BUDGET_CEILING: usize = 64 * 1024 * 1024;
-/// What the decoder keeps for a tagged field that it does not know.
-const UNKNOWN_TAG_BYTES: usize = 128;
+/// What the decoder keeps for the tagged fields of a structure that it does not know: the first makes a tree's node…
+const FIRST_UNKNOWN_TAG_BYTES: u64 = 512;
+/// …and nodes may be half full.
+const UNKNOWN_TAG_BYTES: u64 = 96;
 
 impl Schema {
     /// Finds the layout of an API.
@@ -247,7 +249,7 @@ impl<'a> Walker<'a> {
     /// The tagged fields at the end of a structure. Known ones are checked by their layout and must fill their length.
     fn tags(&mut self, fields: &'static [Field], name: &'static str) -> Result<(), Malformed> {
         let count = self.varint(name)?;
-        let mut lowest = 0;
+        let (mut lowest, mut unknown) = (0, 0_u32);
         for _ in 0..count {
             let tag = self.varint(name)?;
             let length = self.varint(name)?;
@@ -262,7 +264,17 @@ impl<'a> Walker<'a> {
                 .find(|field| field.tagged.contain(self.version) && field.tag == tag);
             match known {
                 Some(field) => self.tagged(field, content)?,
-                None => self.spend(UNKNOWN_TAG_BYTES as u64, name)?,
+                None => {
+                    self.spend(
+                        if unknown == 0 {
+                            FIRST_UNKNOWN_TAG_BYTES
+                        } else {
+                            UNKNOWN_TAG_BYTES
+                        },
+                        name,
+                    )?;
+                    unknown += 1;
+                }
             }
         }
         Ok(())

@@ -152,6 +152,13 @@ fn the_table_has_every_api_that_is_served_in_all_its_versions() {
 }
 
 #[test]
+fn decoded_structures_take_no_more_than_the_table_says() {
+    for (name, real, table) in crate::kafka::schema_table::DECODED_BYTES {
+        assert!(real <= table, "{name} takes {real} bytes, the table says {table}");
+    }
+}
+
+#[test]
 fn hostile_counts_are_refused_before_anything_is_allocated() {
     let check = |api_key, version, body: &[u8]| Schema::find(api_key).unwrap().check(version, body);
     // The four bytes that ask the codec for 155 GB.

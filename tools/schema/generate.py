@@ -21,6 +21,7 @@ POINTER_BYTES = {"string": 32, "bytes": 32, "records": 32}
 VEC_BYTES = 24
 UNKNOWN_TAGS_BYTES = 24  # every decoded structure has a BTreeMap for tags that it does not know
 MAX = 32767
+NOT_IN_CODEC = {"StreamsGroupHeartbeat", "StreamsGroupDescribe"}  # requests that kafka-protocol 0.18 lacks
 
 
 def versions(text, valid):
@@ -38,6 +39,10 @@ def snake(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def definition_name(name):
+    return name + "Request"
+
+
 class Message:
     def __init__(self, definition):
         self.name = definition["name"].removesuffix("Request")
@@ -45,7 +50,8 @@ class Message:
         self.valid = versions(definition["validVersions"], (0, MAX))
         self.flexible = versions(definition["flexibleVersions"], self.valid)
         self.common = {s["name"]: s["fields"] for s in definition.get("commonStructs", [])}
-        self.statics = []  # (name, memory bytes, lines), inner structures first
+        self.statics = []  # (name, memory bytes, lines, type), inner structures first
+        self.module = snake(definition["name"])
         self.emitted = {}
         self.root = self.structure("", definition["fields"])
 
@@ -69,7 +75,7 @@ class Message:
                 lines.append(f"tagged({field['tag']}, v{tagged}, {', '.join(parts)}),")
         memory = (memory + 7) // 8 * 8
         static = snake(self.name + type_name).upper()
-        self.statics.append((static, memory, lines))
+        self.statics.append((static, memory, lines, type_name or definition_name(self.name)))
         self.emitted[type_name] = (static, memory)
         return static, memory
 
@@ -114,11 +120,20 @@ def main():
     print("];")
     for message in messages:
         print()
-        for static, _, lines in message.statics:
+        for static, _, lines, _ in message.statics:
             print(f"const {static}: &[Field] = &[")
             for line in lines:
                 print(f"    {line}")
             print("];")
+    print()
+    print("/// What each decoded structure really takes, and what the arrays above say that it takes.")
+    print("#[cfg(test)]")
+    print("pub const DECODED_BYTES: &[(&str, usize, usize)] = &[")
+    for message in (message for message in messages if message.name not in NOT_IN_CODEC):
+        for _, memory, _, type_name in message.statics:
+            path = f"kafka_protocol::messages::{message.module}::{type_name}"
+            print(f'    ("{message.name}: {type_name}", size_of::<{path}>(), {memory}),')
+    print("];")
 
 
 main()
