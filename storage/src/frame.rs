@@ -155,6 +155,9 @@ impl FrameHeader {
         let (lsn, file) = (fields.u64()?, fields.u64()?);
         let position = fields.u64()?.checked_mul(BLOCK_BYTES)?;
         let (synced_lsn, time_ms) = (fields.u64()?, fields.i64()?);
+        if synced_lsn >= lsn {
+            return None;
+        }
         let body_bytes = u64::from(fields.u32()?);
         let (part_count, end_count) = (fields.u32()? as usize, fields.u32()? as usize);
         let mut parts = Vec::with_capacity(part_count);

@@ -130,7 +130,7 @@ const LIMITS: CheckLimits = CheckLimits {
 const SALT: Salt = *b"0123456789abcdef";
 
 /// Runs with the bytes as they are, then with their checksums mended.
-fn each_way(data: &[u8], mend: impl FnOnce(&mut Vec<u8>), run: impl Fn(&[u8])) {
+fn each_way(data: &[u8], mend: impl FnOnce(&mut [u8]), run: impl Fn(&[u8])) {
     run(data);
     let mut mended = data.to_vec();
     mend(&mut mended);
@@ -151,7 +151,7 @@ fn batches(data: &[u8]) {
 }
 
 /// Makes batches of bytes: plausible magic and lengths, and right checksums.
-fn mend_batches(bytes: &mut Vec<u8>) {
+fn mend_batches(bytes: &mut [u8]) {
     let mut rest: &mut [u8] = bytes;
     while rest.len() >= HEADER_LEN {
         let longest = (rest.len() - 12) as u32;
@@ -205,7 +205,7 @@ fn frame(data: &[u8]) {
 }
 
 /// Makes a frame of bytes: magic, salt, body length and both checksums; its batches as well.
-fn mend_frame(bytes: &mut Vec<u8>, salt: &Salt) {
+fn mend_frame(bytes: &mut [u8], salt: &Salt) {
     const FIXED: usize = 76;
     if bytes.len() < FIXED {
         return;
@@ -264,7 +264,7 @@ fn seed_frame(values: &[&'static [u8]]) -> Vec<u8> {
 }
 
 /// Puts magic, length and checksum in front of a manifest's body.
-fn mend_manifest(bytes: &mut Vec<u8>) {
+fn mend_manifest(bytes: &mut [u8]) {
     if bytes.len() > 20 {
         bytes[20] = FORMAT_VERSION;
         let (len, crc) = ((bytes.len() - 20) as u64, crc32fast::hash(&bytes[20..]));
@@ -274,7 +274,7 @@ fn mend_manifest(bytes: &mut Vec<u8>) {
     }
 }
 
-fn mend_snapshot(bytes: &mut Vec<u8>) {
+fn mend_snapshot(bytes: &mut [u8]) {
     if bytes.len() > 4 {
         bytes[4] = FORMAT_VERSION;
         let crc = crc32fast::hash(&bytes[4..]);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::MAX_WRITE_SET_BYTES;
 use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::index::{ENTRY_BYTES, Index, IndexEntry};
@@ -302,6 +303,9 @@ impl SegmentWalk {
         let size = header.size_bytes();
         if size as u64 > self.size_bytes - self.position {
             return Err(self.damaged("its length leads out of the segment"));
+        }
+        if size as u64 > MAX_WRITE_SET_BYTES {
+            return Err(self.damaged("its length is more than any batch may have"));
         }
         if header.base_offset != self.next_offset {
             return Err(self.damaged(format!("its base offset is {}", header.base_offset)));

@@ -157,6 +157,14 @@ impl JournalReader {
                 || later.iter().map(|header| header.synced_lsn).max().unwrap_or(expected) + 1,
                 |header| header.lsn,
             );
+            if until - expected > self.blocks()? {
+                return Err(OpenError::JournalDamaged {
+                    lsn: expected,
+                    file: self.path(place.0),
+                    position: place.1,
+                    reason: "is followed by a frame with an impossible number".into(),
+                });
+            }
             for lsn in expected..until {
                 let own = later.iter().find(|header| header.lsn == lsn);
                 let own = own.or(unreadable.as_ref().filter(|header| header.lsn == lsn));
@@ -173,6 +181,16 @@ impl JournalReader {
             place = (header.file, header.position);
             expected = header.lsn;
         }
+    }
+
+    /// More frames than this cannot stand in the files.
+    fn blocks(&self) -> Result<u64, OpenError> {
+        let mut blocks = 0;
+        for (number, file) in &self.files {
+            let len = file.len().map_err(OpenError::io("cannot read", self.path(*number)))?;
+            blocks += len.div_ceil(BLOCK_BYTES);
+        }
+        Ok(blocks)
     }
 
     /// Every header of this incarnation above `lsn` behind a place, in lsn order.
