@@ -101,8 +101,13 @@ impl Checkpointer {
                 Ok(())
             }
             Stage::Fixed(mut fixed) => {
-                let result = self
-                    .sync_segments(&mut fixed)
+                let trimmed = if planted(Planted::TrimBeforeManifest) {
+                    self.trim_journal(&fixed)
+                } else {
+                    Ok(())
+                };
+                let result = trimmed
+                    .and_then(|()| self.sync_segments(&mut fixed))
                     .map_err(|error| format!("segment sync failed: {error}"));
                 self.stage = Stage::Synced(fixed);
                 result
@@ -120,15 +125,6 @@ impl Checkpointer {
                 }
                 if planted(Planted::ForgetFences) {
                     fixed.manifest.fences.clear();
-                }
-                let trimmed = if planted(Planted::TrimBeforeManifest) {
-                    self.trim_journal(&fixed)
-                } else {
-                    Ok(())
-                };
-                if let Err(error) = trimmed {
-                    self.shared.poison(&error.to_string());
-                    return Err(());
                 }
                 let result = fixed.manifest.store(&*self.shared.disk, &self.shared.options.data_dir);
                 self.stage = Stage::Stored(fixed);

@@ -98,19 +98,40 @@ impl Shared {
 
     /// See [`crate::Storage::batch_of_max_timestamp`].
     pub fn batch_of_max_timestamp(&self, log: LogId) -> Result<Option<Bytes>, ReadError> {
-        let largest = {
+        let (log_start, mut segments) = {
             let state = self.state.read();
             let log = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
-            log.segments
-                .iter()
-                .filter(|segment| segment.size_bytes > 0)
-                .map(|segment| segment.max_timestamp)
-                .max()
+            let filled = log.segments.iter().filter(|segment| segment.size_bytes > 0);
+            let known: Vec<(i64, i64)> = filled.map(|segment| (segment.base, segment.max_timestamp)).collect();
+            (log.start, known)
         };
-        match largest {
-            Some(timestamp_ms) => self.batch_at_timestamp(log, timestamp_ms),
-            None => Ok(None),
+        let largest = |segments: &[(i64, i64)]| segments.iter().map(|(_, timestamp_ms)| *timestamp_ms).max();
+        // The first segment may have its largest timestamp below the log's start, where it does not count.
+        if let Some((base, timestamp_ms)) = segments.first_mut()
+            && *base < log_start
+        {
+            *timestamp_ms = self.largest_timestamp_from(log, log_start)?.unwrap_or(i64::MIN);
         }
+        match largest(&segments) {
+            Some(i64::MIN) | None => Ok(None),
+            Some(timestamp_ms) => self.batch_at_timestamp(log, timestamp_ms),
+        }
+    }
+
+    /// The largest timestamp of the batches from `offset` to the end of its segment.
+    fn largest_timestamp_from(&self, log: LogId, offset: i64) -> Result<Option<i64>, ReadError> {
+        let Some(start) = self.find(log, Wanted::Offset(offset), offset)? else {
+            return Ok(None);
+        };
+        let file = self.open_reader(&start)?;
+        let mut walk = walk_from(&start, file, 1 << 20);
+        let mut largest = None;
+        while let Some((header, _)) = walk.next().map_err(|error| self.read_error(log, &start, error))? {
+            if header.last_offset() >= offset {
+                largest = largest.max(Some(header.max_timestamp));
+            }
+        }
+        Ok(largest)
     }
 
     /// Finds where to begin. `None` if nothing is there: at the high watermark, or no such timestamp.

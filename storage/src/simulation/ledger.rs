@@ -521,6 +521,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether a batch is in its log and above the log's start.
+    pub fn is_kept(&self, id: BatchId) -> bool {
+        let start = self.logs.get(&self.batches[id].log).map(|log| log.start);
+        matches!((self.batches[id].hope, start), (Hope::Placed(offset), Some(start)) if offset >= start)
+    }
+
     /// How far the start of a log may have been moved by write sets that nobody has been told of.
     fn highest_start(&self, log: LogId) -> i64 {
         let Some(model) = self.logs.get(&log) else { return 0 };

@@ -113,7 +113,7 @@ impl Traffic {
             rng.random_range(1..4)
         };
         let value_len = match rng.random_range(0..20) {
-            0 if count < 4 => rng.random_range(12..3000),
+            0 if count < 4 => rng.random_range(12..1500),
             _ => rng.random_range(12..200),
         };
         let codec = Compression::ALL[rng.random_range(0..Compression::ALL.len())];
@@ -297,6 +297,28 @@ impl Traffic {
             epochs,
             may_refuse: true,
             open: true,
+        }))
+    }
+
+    /// A write set with a part in the control log and parts elsewhere.
+    pub fn snapshot(
+        &mut self,
+        rng: &mut SmallRng,
+        ledger: &mut Ledger,
+        now_ms: i64,
+    ) -> Result<Option<Attempt>, Violation> {
+        let logs: Vec<LogId> = ledger
+            .logs
+            .iter()
+            .filter(|(_, l)| !l.fenced)
+            .map(|(log, _)| *log)
+            .collect();
+        let Some(log) = pick(rng, &logs) else { return Ok(None) };
+        let batch = ledger.add_batch(self.draft(rng, log, now_ms))?;
+        let moved = change(Change::MoveLogStartToAppend { log });
+        Ok(Some(Attempt {
+            batches: vec![batch],
+            ..moved
         }))
     }
 

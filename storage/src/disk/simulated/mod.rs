@@ -383,26 +383,34 @@ impl SimulatedDisk {
         self.state.lock().history
     }
 
-    /// Every file with its bytes, as a reader would see them.
-    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    /// Every file with its size, as a reader would see them.
+    pub fn paths(&self) -> BTreeMap<PathBuf, u64> {
         let state = self.state.lock();
         let mut files = BTreeMap::new();
         let mut open = vec![(ROOT, PathBuf::from("/"))];
         while let Some((directory, path)) = open.pop() {
-            for name in state.names.list(directory) {
-                let Some(node) = state.names.get(directory, &name) else {
-                    continue;
-                };
+            for (name, node) in state.names.list(directory) {
                 let path = path.join(&name);
                 match state.files.get(&node) {
                     Some(file) => {
-                        files.insert(path, file.bytes());
+                        files.insert(path, file.len());
                     }
                     None => open.push((node, path)),
                 }
             }
         }
         files
+    }
+
+    /// The bytes of those files that are wanted.
+    pub fn files(&self, wanted: impl Fn(&Path) -> bool) -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = self.paths().into_keys().filter(|path| wanted(path));
+        let state = self.state.lock();
+        let bytes = paths.filter_map(|path| {
+            let bytes = state.files.get(&state.find(&path)?)?.bytes();
+            Some((path, bytes))
+        });
+        bytes.collect()
     }
 }
 
@@ -462,7 +470,7 @@ impl Disk for SimulatedDisk {
         if !state.directories.contains(&node) {
             return Err(wrong_kind(path, "is not a directory"));
         }
-        Ok(state.names.list(node))
+        Ok(state.names.list(node).into_iter().map(|(name, _)| name).collect())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -34,10 +34,10 @@ impl Directories {
         self.cached.get(&(directory, name.to_owned())).copied()
     }
 
-    pub fn list(&self, directory: Node) -> Vec<String> {
+    pub fn list(&self, directory: Node) -> Vec<(String, Node)> {
         let from = (directory, String::new());
         let names = self.cached.range(from..).take_while(|((d, _), _)| *d == directory);
-        names.map(|((_, name), _)| name.clone()).collect()
+        names.map(|((_, name), node)| (name.clone(), *node)).collect()
     }
 
     /// Every name that the kernel shows.
