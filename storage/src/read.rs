@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::LogId;
+use crate::batch::BatchHeader;
 use crate::committer::install_index;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
@@ -210,15 +211,19 @@ impl Shared {
         let file = self.open_reader(start)?;
         let mut walk = walk_from(start, file, max_bytes);
         let mut data = Vec::new();
+        let mut taken = Vec::new();
+        let mut position = walk.position();
         loop {
             match walk.next() {
                 Ok(Some((header, bytes))) => {
+                    let stands_at = std::mem::replace(&mut position, position + bytes.len() as u64);
                     if header.last_offset() < from {
                         continue;
                     }
                     if !data.is_empty() && data.len() + bytes.len() > max_bytes {
                         break;
                     }
+                    taken.push((header, stands_at));
                     data.extend_from_slice(bytes);
                     if data.len() >= max_bytes {
                         break;
@@ -230,7 +235,39 @@ impl Shared {
                 Err(error) => return Err(self.read_error(log, start, error)),
             }
         }
-        Ok(data.into())
+        let (good_bytes, wrong) = self.check_epochs(log, &taken);
+        match wrong {
+            Some(error) if good_bytes == 0 => Err(self.read_error(log, start, error)),
+            _ => {
+                data.truncate(good_bytes);
+                Ok(data.into())
+            }
+        }
+    }
+
+    /// Kafka's checksum does not cover a batch's leader epoch, so the log's table of epochs has to. Returns
+    /// how many bytes are right, and what is wrong behind them.
+    fn check_epochs(&self, log: LogId, batches: &[(BatchHeader, u64)]) -> (usize, Option<WalkError>) {
+        let state = self.state.read();
+        let epoch_at = |offset| state.logs.get(&log).and_then(|log| log.epoch_at(offset));
+        let mut good_bytes = 0;
+        for (header, position) in batches {
+            // The table does not reach below the log's start.
+            if epoch_at(header.base_offset).is_some_and(|epoch| epoch != header.leader_epoch) {
+                let reason = format!("its leader epoch is {}", header.leader_epoch);
+                let (offset, position) = (header.base_offset, *position);
+                return (
+                    good_bytes,
+                    Some(WalkError::Damaged {
+                        offset,
+                        position,
+                        reason,
+                    }),
+                );
+            }
+            good_bytes += header.size_bytes();
+        }
+        (good_bytes, None)
     }
 
     fn open_reader(&self, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {

@@ -269,6 +269,11 @@ impl SegmentWalk {
         }
     }
 
+    /// Where the next batch stands.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     fn damaged(&self, reason: impl ToString) -> WalkError {
         WalkError::Damaged {
             offset: self.next_offset,

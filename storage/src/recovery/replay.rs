@@ -87,7 +87,8 @@ impl Replay<'_> {
                 let path = segment.file.path.clone();
                 let handles = segment.file.handles(self.disk, Open::ReadWrite);
                 let handles = handles.map_err(OpenError::io("cannot open", &path))?;
-                if !self.doomed.contains(&part.log) && !planted(Planted::IgnorePosition) {
+                let trusting = planted(Planted::IgnorePosition) || planted(Planted::TrustSegment);
+                if !self.doomed.contains(&part.log) && !trusting {
                     cut(&*handles.writer, segment.size_bytes).map_err(OpenError::io("cannot cut", &path))?;
                 }
                 if matches!(segment.index, IndexState::Stored) {
@@ -121,8 +122,25 @@ impl Replay<'_> {
         Ok(file)
     }
 
+    /// The planted bug again: what was trusted stays, what is behind it goes.
+    fn cut_late(&self) {
+        for ((log, base), file) in &self.opened {
+            let segments = self.state.logs.get(log).map(|log| log.segments.as_slice());
+            let segment = segments
+                .unwrap_or_default()
+                .iter()
+                .find(|segment| segment.base == *base);
+            if let (Some(segment), Ok(handles)) = (segment, file.handles(self.disk, Open::ReadWrite)) {
+                let _ = cut(&*handles.writer, segment.size_bytes);
+            }
+        }
+    }
+
     /// Makes durable what the segments of newly fenced logs hold, if only in the page cache.
     pub fn preserve(&mut self) -> Result<(), OpenError> {
+        if planted(Planted::TrustSegment) {
+            self.cut_late();
+        }
         for log in &self.doomed {
             let Some(state) = self.state.logs.get(log) else {
                 continue;

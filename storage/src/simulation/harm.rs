@@ -49,46 +49,66 @@ impl Simulation {
         self.disk.inject(fault);
     }
 
-    fn some_segment(&mut self) -> Option<PathBuf> {
-        let files = self.disk.paths().into_keys();
-        let files: Vec<PathBuf> = files
-            .filter(|path| path.extension().is_some_and(|e| e == "log"))
-            .collect();
-        (!files.is_empty()).then(|| files[self.rng.random_range(0..files.len())].clone())
+    /// A segment with bytes that are not on the disk yet, and its log.
+    fn some_unsynced_segment(&mut self) -> Option<(PathBuf, LogId)> {
+        let mut files = self.disk.unsynced();
+        files.retain(|path| path.extension().is_some_and(|e| e == "log"));
+        let path = (!files.is_empty()).then(|| files.swap_remove(self.rng.random_range(0..files.len())))?;
+        let log = path.parent()?.file_name()?.to_str()?.parse().ok()?;
+        Some((path, log))
     }
 
-    /// The kernel loses unsynced bytes of a segment; whoever syncs next must be told.
-    fn lose_write_back(&mut self) -> Result<(), Violation> {
+    /// The kernel loses unsynced bytes of a segment; whoever syncs next must be told, and who reads must
+    /// not be served what is there instead.
+    pub(super) fn lose_write_back(&mut self) -> Result<(), Violation> {
         self.armed = true;
-        if let Some(path) = self.some_segment() {
-            self.note(|| format!("write-back of {} fails", path.display()));
-            self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
-            for _ in 0..4 {
-                self.read_somewhere()?;
-            }
+        let Some((path, log)) = self.some_unsynced_segment() else {
+            return Ok(());
+        };
+        self.note(|| format!("write-back of {} fails", path.display()));
+        self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
+        for _ in 0..6 {
+            self.read_near_end(log)?;
         }
         Ok(())
     }
 
     /// The same, and only the process dies: the page cache shows bytes that the disk does not have.
-    fn lose_write_back_and_restart(&mut self) -> Result<(), Violation> {
+    pub(super) fn lose_write_back_and_restart(&mut self) -> Result<(), Violation> {
         self.settle()?;
         if self.disk.has_crashed() {
             return Ok(());
         }
-        for _ in 0..3 {
-            if let Some(path) = self.some_segment() {
-                self.note(|| format!("write-back of {} fails", path.display()));
-                self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
-            }
+        while let Some((path, _)) = self.some_unsynced_segment() {
+            self.note(|| format!("write-back of {} fails", path.display()));
+            self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
         }
         self.stop_by(false);
         self.restart_and_check()
     }
 
+    /// The power is cut while the first frame after a start is written over an old one of the same shape.
+    pub(super) fn tear(&mut self) -> Result<(), Violation> {
+        self.settle()?;
+        self.stop_by(true);
+        self.restart_and_check()?;
+        self.settle()?;
+        self.stop_by(true);
+        self.recover()?;
+        let now_ms = self.clock.now_ms();
+        let attempt = self.traffic.wide(&mut self.ledger, now_ms)?;
+        self.submit(attempt)?;
+        self.commit_step()?;
+        if self.rng.random_ratio(1, 3) {
+            self.settle()?;
+        }
+        self.stop_by(true);
+        self.restart_and_check()
+    }
+
     /// A group is written, its sync fails, the process dies: recovery reads a journal that is not on the
     /// disk, and whose pages may turn back into what is while it reads.
-    fn fail_journal_sync(&mut self) -> Result<(), Violation> {
+    pub(super) fn fail_journal_sync(&mut self) -> Result<(), Violation> {
         self.settle()?;
         if self.disk.has_crashed() {
             return Ok(());

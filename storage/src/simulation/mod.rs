@@ -47,11 +47,21 @@ pub(crate) struct Report {
     pub damages: u64,
     pub fences: u64,
     pub refused_starts: u64,
+    pub unstable_starts: u64,
     pub operations: u64,
     pub history: u32,
 }
 
 type Answers = Arc<Mutex<Vec<(AttemptId, Result<Receipt, WriteError>)>>>;
+
+/// What a run does again and again, because chance alone would take too long to get there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Focus {
+    Nothing,
+    TornFrames,
+    LostWriteBacks,
+    FailedJournalSyncs,
+}
 
 struct Simulation {
     rng: SmallRng,
@@ -66,6 +76,7 @@ struct Simulation {
     /// What the run may do beyond stopping: let the disk fail, or damage what is on it.
     faulty: bool,
     damaging: bool,
+    focus: Focus,
     /// A fault was armed in this incarnation: errors are no surprise.
     armed: bool,
     /// The page cache may show journal bytes that the disk does not have: a start may be refused for it.
@@ -85,7 +96,7 @@ impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let profile = Profile {
-            wide: seed % 8 == 1,
+            wide: seed % 16 == 1,
             churn: rng.random_ratio(1, 3),
             compress: rng.random_ratio(1, 4),
         };
@@ -106,6 +117,12 @@ impl Simulation {
             report: Report::default(),
             faulty: seed % 4 == 2,
             damaging: seed % 4 == 3,
+            focus: match seed % 16 {
+                1 => Focus::TornFrames,
+                5 => Focus::LostWriteBacks,
+                9 => Focus::FailedJournalSyncs,
+                _ => Focus::Nothing,
+            },
             armed: false,
             unstable: false,
             last_refusal: None,
@@ -136,7 +153,7 @@ impl Simulation {
             }
         }
         self.settle()?;
-        if !self.disk.has_crashed() {
+        if !self.disk.has_crashed() && !self.armed {
             let shown = self.show()?;
             self.check_running(&shown)?;
         }
@@ -155,6 +172,14 @@ impl Simulation {
     }
 
     fn act(&mut self) -> Result<(), Violation> {
+        if self.focus != Focus::Nothing && self.rng.random_ratio(1, 8) {
+            return match self.focus {
+                Focus::TornFrames => self.tear(),
+                Focus::FailedJournalSyncs => self.fail_journal_sync(),
+                _ if self.rng.random() => self.lose_write_back(),
+                _ => self.lose_write_back_and_restart(),
+            };
+        }
         match self.rng.random_range(0..100) {
             0..34 => {
                 let now_ms = self.clock.now_ms();
@@ -323,6 +348,24 @@ impl Simulation {
             return Ok(());
         };
         let from = self.rng.random_range(ends.start..=ends.high_watermark);
+        self.read_from(log, from)
+    }
+
+    fn read_near_end(&mut self, log: LogId) -> Result<(), Violation> {
+        let ends = self.engine()?.ends(log);
+        let Some(ends) = ends.filter(|_| self.ledger.logs.contains_key(&log)) else {
+            return Ok(());
+        };
+        let from = self
+            .rng
+            .random_range(ends.start.max(ends.high_watermark - 8)..=ends.high_watermark);
+        self.read_from(log, from)
+    }
+
+    fn read_from(&mut self, log: LogId, from: i64) -> Result<(), Violation> {
+        let Some(ends) = self.engine()?.ends(log) else {
+            return Ok(());
+        };
         let max_bytes = self.rng.random_range(1..4_000);
         let read = self.engine()?.read(log, from, max_bytes);
         self.note(|| format!("read log {log} from {from}: {:?}", read.as_ref().map(|f| f.data.len())));
@@ -442,6 +485,7 @@ impl Simulation {
                 }
                 Err(error) if self.is_unstable(&error) => {
                     self.note(|| error.to_string());
+                    self.report.unstable_starts += 1;
                     self.disk = self.after_stop(false);
                 }
                 Err(error) => return Err(format!("start refused: {error}")),

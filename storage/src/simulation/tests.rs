@@ -61,6 +61,7 @@ impl Report {
         self.damages += other.damages;
         self.fences += other.fences;
         self.refused_starts += other.refused_starts;
+        self.unstable_starts += other.unstable_starts;
         self.operations += other.operations;
     }
 }

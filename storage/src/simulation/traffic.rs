@@ -152,7 +152,7 @@ impl Traffic {
         Ok(Some(appends(batches)))
     }
 
-    fn wide(&mut self, ledger: &mut Ledger, now_ms: i64) -> Result<Attempt, Violation> {
+    pub fn wide(&mut self, ledger: &mut Ledger, now_ms: i64) -> Result<Attempt, Violation> {
         let logs: Vec<LogId> = ledger
             .logs
             .iter()

@@ -280,6 +280,10 @@ impl Content {
         cut_pages(&mut self.cached, self.cached_len);
     }
 
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     pub fn has_stale(&self) -> bool {
         !self.stale.is_empty()
     }

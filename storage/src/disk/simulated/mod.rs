@@ -402,6 +402,17 @@ impl SimulatedDisk {
         files
     }
 
+    /// Files with bytes that are not on the disk yet.
+    pub fn unsynced(&self) -> Vec<PathBuf> {
+        let paths = self.paths().into_keys();
+        let state = self.state.lock();
+        let dirty = |path: &PathBuf| {
+            let file = state.find(path).and_then(|node| state.files.get(&node));
+            file.is_some_and(Content::has_dirty)
+        };
+        paths.filter(dirty).collect()
+    }
+
     /// The bytes of those files that are wanted.
     pub fn files(&self, wanted: impl Fn(&Path) -> bool) -> BTreeMap<PathBuf, Vec<u8>> {
         let paths = self.paths().into_keys().filter(|path| wanted(path));
