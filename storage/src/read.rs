@@ -216,7 +216,8 @@ impl Shared {
         loop {
             match walk.next() {
                 Ok(Some((header, bytes))) => {
-                    let stands_at = std::mem::replace(&mut position, position + bytes.len() as u64);
+                    let stands_at = position;
+                    position += bytes.len() as u64;
                     if header.last_offset() < from {
                         continue;
                     }

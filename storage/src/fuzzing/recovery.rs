@@ -151,7 +151,7 @@ impl Edits<'_> {
         let ([what, file, high, low, length], rest) = self.rest.split_first_chunk()?;
         let (bytes, rest) = rest.split_at_checked(usize::from(*length)).unwrap_or((rest, &[]));
         self.rest = rest;
-        let paths: Vec<PathBuf> = self.disk.files().into_keys().collect();
+        let paths: Vec<PathBuf> = self.disk.paths().into_keys().collect();
         let path = paths.get(usize::from(*file) % paths.len().max(1))?;
         let position = u64::from(u16::from_be_bytes([*high, *low]));
         // What cannot be done is left undone: the next start is what counts.
