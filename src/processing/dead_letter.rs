@@ -29,40 +29,69 @@ pub struct Place<'a> {
     pub partition: u32,
 }
 
+/// No reason is kept longer than this: it may quote the record.
+const MAX_REASON_BYTES: usize = 4 << 10;
+
+/// A dead letter before it is cut to fit.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The record as its topic should take it.
+    pub record: Record,
+    /// How many of its headers are ours. They come first, the reason before all; the others are the record's own, whatever their names.
+    our_headers: usize,
+}
+
+/// The longest beginning of a text that has at most so many bytes.
+fn beginning(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
 fn header(name: &'static str, value: impl ToString) -> (Bytes, Option<Bytes>) {
     (Bytes::from_static(name.as_bytes()), Some(value.to_string().into()))
 }
 
 /// An input record with its bytes, and headers that say where it came from and why it is here. It is
 /// dated `now_ms`, so that the topic's retention counts from the failure and not from the event.
-pub fn from_input(job: &str, reason: &str, place: Place<'_>, record: &StoredRecord, now_ms: i64) -> Record {
-    let mut headers = vec![
-        header(REASON, reason),
+pub fn from_input(job: &str, reason: &str, place: Place<'_>, record: &StoredRecord, now_ms: i64) -> Letter {
+    let headers = vec![
+        header(REASON, beginning(reason, MAX_REASON_BYTES)),
         header(JOB, job),
         header(SOURCE_TOPIC, place.topic),
         header(SOURCE_PARTITION, place.partition),
         header(SOURCE_OFFSET, record.offset),
         header(SOURCE_TIMESTAMP, record.timestamp_ms),
     ];
-    headers.extend(record.headers.iter().cloned());
-    Record {
+    let record = Record {
         key: record.key.clone(),
         value: record.value.clone(),
-        headers,
+        headers: record.headers.clone(),
         timestamp_ms: now_ms,
-    }
+    };
+    letter(headers, record)
 }
 
 /// An output record that its topic would not take.
-pub fn from_output(job: &str, reason: &str, topic: &str, record: Record, now_ms: i64) -> Record {
-    let mut headers = vec![header(REASON, reason), header(JOB, job), header(OUTPUT_TOPIC, topic)];
-    headers.extend(record.headers);
-    Record {
-        key: record.key,
-        value: record.value,
-        headers,
+pub fn from_output(job: &str, reason: &str, topic: &str, record: Record, now_ms: i64) -> Letter {
+    let headers = vec![
+        header(REASON, beginning(reason, MAX_REASON_BYTES)),
+        header(JOB, job),
+        header(OUTPUT_TOPIC, topic),
+    ];
+    let record = Record {
         timestamp_ms: now_ms,
-    }
+        ..record
+    };
+    letter(headers, record)
+}
+
+fn letter(mut headers: Vec<(Bytes, Option<Bytes>)>, mut record: Record) -> Letter {
+    let our_headers = headers.len();
+    headers.append(&mut record.headers);
+    record.headers = headers;
+    Letter { record, our_headers }
 }
 
 /// An upper bound of the size of a batch that holds only this record.
@@ -76,8 +105,13 @@ pub fn batch_bound(record: &Record) -> usize {
     riverlog_storage::batch::HEADER_LEN + 32 + field(&record.key) + field(&record.value) + headers
 }
 
-/// Cuts a dead letter that its own topic would not take: the value first, then the key and foreign headers.
-pub fn fit(mut record: Record, max_batch_bytes: usize) -> Record {
+/// Cuts a dead letter that its own topic would not take: the value first, then the key and foreign
+/// headers, then the reason.
+pub fn fit(letter: Letter, max_batch_bytes: usize) -> Record {
+    let Letter {
+        mut record,
+        our_headers,
+    } = letter;
     if batch_bound(&record) <= max_batch_bytes {
         return record;
     }
@@ -89,13 +123,20 @@ pub fn fit(mut record: Record, max_batch_bytes: usize) -> Record {
         .map(|value| value.slice(..value.len().saturating_sub(excess)));
     if batch_bound(&record) > max_batch_bytes {
         record.key = None;
-        record.headers.retain(|(name, _)| name.starts_with(b"riverlog."));
+        let truncated = record.headers.pop();
+        record.headers.truncate(our_headers);
+        record.headers.extend(truncated);
+    }
+    let excess = batch_bound(&record).saturating_sub(max_batch_bytes);
+    if let (1.., Some((_, Some(reason)))) = (excess, record.headers.first_mut()) {
+        let text = String::from_utf8_lossy(reason);
+        *reason = beginning(&text, text.len().saturating_sub(excess)).to_owned().into();
     }
     record
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -112,7 +153,7 @@ mod tests {
             topic: "flights",
             partition: 2,
         };
-        let dead = from_input("hourly", "not JSON", place, &record, 5_000);
+        let dead = from_input("hourly", "not JSON", place, &record, 5_000).record;
         assert_eq!(
             (dead.key.clone(), dead.value.clone(), dead.timestamp_ms),
             (record.key, record.value, 5_000)
@@ -149,5 +190,43 @@ mod tests {
                 .iter()
                 .any(|(k, v)| k == TRUNCATED && v.as_deref() == Some(b"10000"))
         );
+    }
+
+    #[test]
+    fn a_client_cannot_make_a_letter_that_never_fits() {
+        let record = StoredRecord {
+            offset: 7,
+            timestamp_ms: 1_000,
+            key: Some(vec![1; 1 << 20].into()),
+            value: Some("{".into()),
+            headers: vec![
+                ("riverlog.x".into(), Some(vec![b'x'; 1 << 20].into())),
+                (REASON.into(), Some("a lie".into())),
+            ],
+        };
+        let place = Place {
+            topic: "flights",
+            partition: 2,
+        };
+        let reason = "é".repeat(1 << 20);
+        let letter = from_input("hourly", &reason, place, &record, 5_000);
+        for (max, reason_bytes) in [(1 << 20, MAX_REASON_BYTES..=MAX_REASON_BYTES), (1_000, 200..=999)] {
+            let cut = fit(letter.clone(), max);
+            assert!(batch_bound(&cut) <= max, "{} of {max} bytes", batch_bound(&cut));
+            let names: Vec<_> = cut.headers.iter().map(|(name, _)| &name[..]).collect();
+            let ours = [
+                REASON,
+                JOB,
+                SOURCE_TOPIC,
+                SOURCE_PARTITION,
+                SOURCE_OFFSET,
+                SOURCE_TIMESTAMP,
+                TRUNCATED,
+            ];
+            assert_eq!(names, ours.map(str::as_bytes));
+            let kept = cut.headers[0].1.clone().unwrap();
+            assert!(reason_bytes.contains(&kept.len()), "{}", kept.len());
+            assert!(reason.starts_with(std::str::from_utf8(&kept).unwrap()));
+        }
     }
 }

@@ -209,6 +209,10 @@ impl<L: Log, P: Processor> Driver<L, P> {
                     self.status
                         .send_modify(|status| status.state = JobState::Retrying(error));
                     self.stop.wake.wait(Some(retry));
+                    // Another start would take the job from whoever runs it by now.
+                    if self.stop.asked() {
+                        return Ok(());
+                    }
                     retry = (retry * 2).min(LAST_RETRY);
                 }
                 // Told to stop while it could not go on: everything committed stands, so that is no failure.

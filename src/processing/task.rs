@@ -109,7 +109,7 @@ enum Flow {
 /// An epoch ends after so many timers, so that timers which set timers cannot keep it from committing.
 const MAX_TIMERS_PER_EPOCH: usize = 1_000_000;
 
-/// An epoch ends when its changes of state are about so large: the write set must fit into a frame of the journal.
+/// An epoch ends when its changes of state and timers are about so large: the write set must fit into a frame of the journal.
 const MAX_DELTA_BYTES: usize = 12 << 20;
 
 /// See the [module](self).
@@ -230,7 +230,7 @@ impl Task {
 
     fn must_yield(&self) -> bool {
         self.state.output_bytes >= self.output_yield_bytes
-            || self.state.state.dirty_bytes() >= MAX_DELTA_BYTES
+            || self.state.state.dirty_bytes() + self.state.timers.dirty_bytes() >= MAX_DELTA_BYTES
             || self.timers_fired >= MAX_TIMERS_PER_EPOCH
     }
 
@@ -361,7 +361,7 @@ impl Task {
         }
     }
 
-    fn letter(&self, index: usize, record: &StoredRecord, reason: &str) -> Option<Record> {
+    fn letter(&self, index: usize, record: &StoredRecord, reason: &str) -> Option<dead_letter::Letter> {
         let input = self.inputs.get(index)?;
         let place = dead_letter::Place {
             topic: &input.topic,
@@ -376,12 +376,12 @@ impl Task {
         ))
     }
 
-    fn bury(&mut self, letter: Record) -> Result<(), JobError> {
+    fn bury(&mut self, letter: dead_letter::Letter) -> Result<(), JobError> {
         self.counters.dead_letters += 1;
         self.put_aside(self.dead_letter_sink, letter)
     }
 
-    fn put_aside(&mut self, sink: usize, letter: Record) -> Result<(), JobError> {
+    fn put_aside(&mut self, sink: usize, letter: dead_letter::Letter) -> Result<(), JobError> {
         let max = self.state.max_batch_bytes.get(sink).copied().unwrap_or(usize::MAX);
         let emitted = self.state.emit(sink, dead_letter::fit(letter, max));
         emitted.map_err(|limit_bytes| self.limit(format!("the dead letters of one epoch exceed {limit_bytes} bytes")))

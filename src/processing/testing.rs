@@ -83,6 +83,7 @@ struct Logs {
     subscribers: Vec<Weak<Wake>>,
     hold: bool,
     refuse_next: bool,
+    refuse_starts: bool,
     held: VecDeque<(Commit, CommitDone)>,
     max_batch_bytes: BTreeMap<String, usize>,
 }
@@ -228,6 +229,11 @@ impl MemoryLog {
         self.logs.lock().refuse_next = true;
     }
 
+    /// From now on a start of a job takes it over and then fails with an error that may pass, as a lost answer would.
+    pub fn refuse_starts(&self, refuse: bool) {
+        self.logs.lock().refuse_starts = refuse;
+    }
+
     fn apply(&self, commit: Commit, done: CommitDone) {
         let result = self.logs.lock().apply(commit);
         done(result);
@@ -333,10 +339,11 @@ impl Log for MemoryLog {
         let mut logs = self.logs.lock();
         let incarnation = logs.incarnations.entry(job.to_owned()).or_default();
         *incarnation += 1;
-        Ok(JobLog {
-            state,
-            incarnation: *incarnation,
-        })
+        let incarnation = *incarnation;
+        if logs.refuse_starts {
+            return Err(LogError::Unavailable("no answer".into()));
+        }
+        Ok(JobLog { state, incarnation })
     }
 
     fn commit(&self, commit: Commit, done: CommitDone) {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use riverlog_storage::clock::ManualClock;
 
 use super::{
+    log::Log,
     runner::Step,
     testing::{MemoryLog, TestDriver},
     window::Windowed,
@@ -475,6 +476,53 @@ fn snapshots_shorten_the_log_and_restore_the_same() {
     assert_eq!(texts(&driver.take("out")), expected);
 }
 
+/// Does nothing but set a large timer for each record.
+struct Alarms;
+
+impl Processor for Alarms {
+    type Event = Amount;
+
+    fn process(&self, event: Amount, ctx: &mut Context<'_>) -> Result<(), ProcessError> {
+        ctx.set_timer(TimerKind::Event, "alarm", event.amount as i64, &[7; 1 << 20]);
+        Ok(())
+    }
+
+    fn on_timer(&self, _: &Timer, _: &mut Context<'_>) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    fn operators(&self) -> Vec<Operator> {
+        vec![]
+    }
+}
+
+#[test]
+fn changes_of_timers_are_spread_over_epochs() {
+    let options = JobOptions {
+        snapshot_after_bytes: 1 << 30,
+        ..options()
+    };
+    let mut driver = TestDriver::new(inputs(0).process(Alarms).sink("out").options(options)).unwrap();
+    for index in 0..30 {
+        let alarm = record(1, &format!("k {}", 1_000 + index));
+        driver.log().append("in", 0, alarm).unwrap();
+    }
+    driver.run().unwrap();
+    let set = driver.committed().unwrap().epoch;
+    driver.pipe("in", record(60_000, "!")).unwrap();
+    let fired = driver.committed().unwrap();
+    assert_eq!(fired.counters.timers, 30);
+    assert!(set >= 3 && fired.epoch >= set + 3, "{set} and {} epochs", fired.epoch);
+    let mut delta_bytes = 0;
+    for record in driver.log().records("__job_state.sums") {
+        delta_bytes += record.value.as_ref().unwrap().len();
+        assert!(delta_bytes < 16 << 20, "a delta of {delta_bytes} bytes or more");
+        if record.key.as_deref() == Some(b"frame") {
+            delta_bytes = 0;
+        }
+    }
+}
+
 #[test]
 fn timers_fire_although_every_epoch_is_full() {
     let yielding = JobOptions {
@@ -831,4 +879,22 @@ fn a_job_on_its_own_thread_runs_stops_and_reports() {
     assert!(matches!(status.state, JobState::Failed(_)));
     let error = handle.join().unwrap_err().to_string();
     assert_eq!(error, "job 'panics' failed: its code panicked: what a record");
+}
+
+#[test]
+fn a_job_told_to_stop_while_it_waits_to_retry_is_not_started_again() {
+    let log = Arc::new(MemoryLog::default());
+    log.create_topic("in", 1);
+    log.refuse_starts(true);
+    let handle = spawn_on(Arc::clone(&log), sums(0, options()), Arc::new(ManualClock::new(0))).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let status = runtime.block_on(handle.wait_for(|status| matches!(status.state, JobState::Retrying(_))));
+    assert!(matches!(status.state, JobState::Retrying(_)), "{status:?}");
+    log.refuse_starts(false);
+    let heir = log.start_job("sums").unwrap().incarnation;
+    handle.stop();
+    // On a busy machine the pause may have been over before: then the heir has fenced the job, which is no matter here.
+    let _ = handle.join();
+    let next = log.start_job("sums").unwrap().incarnation;
+    assert_eq!(next, heir + 1, "nobody has fenced the heir");
 }

@@ -39,6 +39,9 @@ impl Timer {
     }
 }
 
+/// What a change takes in the log besides the timer's own bytes, rounded up: kind, time, three lengths and the flag.
+const CHANGE_BYTES: usize = 48;
+
 /// A change of the timers: set (`true`) or gone (`false`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerChange {
@@ -57,6 +60,8 @@ pub struct Timers {
     processing: BTreeSet<Timer>,
     /// What changed since the last [`Timers::take_changes`].
     dirty: BTreeMap<(TimerKind, Timer), bool>,
+    /// How large these changes are in the log, at most.
+    dirty_bytes: usize,
     /// What was changed since [`Timers::begin`], to take a rejected record's changes back.
     undo: Vec<(TimerKind, Timer, bool)>,
     size_bytes: usize,
@@ -84,9 +89,18 @@ impl Timers {
         let changed = self.apply(kind, timer.clone(), set);
         if changed {
             self.undo.push((kind, timer.clone(), set));
-            self.dirty.insert((kind, timer), set);
+            let bytes = timer.key.len() + timer.name.len() + timer.payload.len() + CHANGE_BYTES;
+            // Of a timer that changes many times the delta holds only the last change.
+            if self.dirty.insert((kind, timer), set).is_none() {
+                self.dirty_bytes += bytes;
+            }
         }
         changed
+    }
+
+    /// How large the changes since the last [`Timers::take_changes`] are.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
     }
 
     /// Applies a committed change, without recording it as new.
@@ -138,6 +152,7 @@ impl Timers {
     /// The changes since the last call, in a fixed order.
     pub fn take_changes(&mut self) -> Vec<TimerChange> {
         self.undo.clear();
+        self.dirty_bytes = 0;
         std::mem::take(&mut self.dirty)
             .into_iter()
             .map(|((kind, timer), set)| TimerChange { kind, timer, set })
@@ -232,5 +247,22 @@ mod tests {
         assert_eq!(restored.next_at(TimerKind::Processing), Some(20));
         assert_eq!(restored.size_bytes(), timers.size_bytes());
         assert!(timers.take_changes().is_empty());
+    }
+
+    #[test]
+    fn the_size_of_the_changes_is_known() {
+        let mut timers = Timers::default();
+        for at_ms in [10, 20, 10] {
+            timers.set(TimerKind::Event, timer(at_ms, "key"));
+        }
+        timers.pop_due(TimerKind::Event, 10).unwrap();
+        let bytes = timers.dirty_bytes();
+        let changes = timers.take_changes();
+        assert_eq!((changes.len(), bytes), (2, 2 * ("window".len() + 3 + CHANGE_BYTES)));
+        let encoded = crate::processing::codec::encode(&changes).unwrap().len();
+        assert!(encoded <= bytes, "{encoded} bytes in the log");
+        assert_eq!(timers.dirty_bytes(), 0);
+        timers.pop_due(TimerKind::Event, 20).unwrap();
+        assert_eq!(timers.dirty_bytes(), bytes / 2, "one that fires is a change too");
     }
 }
