@@ -135,8 +135,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads some bytes; zero at the end of the stream.
     async fn fill(&mut self) -> Result<usize, ReadFrameError> {
         let Some(begun) = &mut self.begun else {
+            // No more than this, however much room an earlier large frame left: what comes before a frame has begun is
+            // not admitted yet.
             self.buffer.reserve(READ_CHUNK);
-            return Ok(self.source.read_buf(&mut self.buffer).await?);
+            let mut target = (&mut self.buffer).limit(READ_CHUNK);
+            return Ok(self.source.read_buf(&mut target).await?);
         };
         if self.buffer.len() >= begun.milestone {
             begun.deadline = Instant::now() + PROGRESS_TIME;
@@ -154,9 +157,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
-        let room = begun.admitted - self.buffer.len() + beyond;
-        self.buffer
-            .reserve(room.max(CAPACITY_AHEAD.min(begun.length - self.buffer.len())));
+        let room = begun.admitted.saturating_sub(self.buffer.len()) + beyond;
+        let left = begun.length.saturating_sub(self.buffer.len());
+        self.buffer.reserve(room.max(CAPACITY_AHEAD.min(left)));
         let mut target = (&mut self.buffer).limit(room);
         match timeout_at(begun.deadline, self.source.read_buf(&mut target)).await {
             Ok(read) => Ok(read?),
@@ -189,6 +192,37 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "12345678");
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "abcdefghi");
         assert!(reader.next().await.unwrap().is_none());
+    }
+
+    /// A large frame leaves a large buffer behind; the next frame's memory is admitted all the same.
+    #[tokio::test]
+    async fn a_large_frame_may_follow_a_large_one() {
+        use tokio::io::AsyncWriteExt;
+
+        let frame = |byte: u8| [&(1_000_000_u32).to_be_bytes()[..], &vec![byte; 1_000_000]].concat();
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let gate = Gate::new(Limits::default(), Metrics::default());
+        let mut reader = FrameReader::new(server, gate);
+        for round in 0..3 {
+            let (first, rest) = (frame(round), frame(round + 100));
+            let (begin, end) = rest.split_at(300_000);
+            let written = tokio::spawn({
+                let bytes = [&first, begin].concat();
+                async move {
+                    client.write_all(&bytes).await.unwrap();
+                    client
+                }
+            });
+            assert_eq!(reader.next().await.unwrap().unwrap().bytes, first[4..]);
+            client = written.await.unwrap();
+            let end = end.to_vec();
+            let written = tokio::spawn(async move {
+                client.write_all(&end).await.unwrap();
+                client
+            });
+            assert_eq!(reader.next().await.unwrap().unwrap().bytes, rest[4..]);
+            client = written.await.unwrap();
+        }
     }
 
     #[tokio::test]

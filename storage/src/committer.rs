@@ -261,7 +261,6 @@ impl Committer {
                 self.writers.retain(|log, _| state.logs.contains_key(log));
             }
         }
-        self.shared.sequencer.lock().published(group.bytes);
         let counters = &self.shared.counters;
         counters.groups.fetch_add(1, Ordering::Relaxed);
         counters.record_bytes.fetch_add(group.bytes, Ordering::Relaxed);
@@ -281,6 +280,8 @@ impl Committer {
             }
             self.shared.answer(waiter.done, waiter.outcome);
         }
+        // Last: until here a refusal or a duplicate must not be told at once, it could overtake these answers.
+        self.shared.sequencer.lock().published(group.bytes);
     }
 
     /// True if an empty frame would prove the last group durable.

@@ -82,7 +82,7 @@ impl Shared {
             let Some(start) = self.find(log, Wanted::Timestamp(timestamp_ms, from), from)? else {
                 return Ok(None);
             };
-            let file = self.open_reader(&start)?;
+            let file = self.open_reader(log, &start)?;
             let mut walk = walk_from(&start, file, 0);
             let failed = |error| self.read_error(log, &start, error);
             while let Some((header, bytes)) = walk.next().map_err(failed)? {
@@ -208,7 +208,7 @@ impl Shared {
 
     /// Batches from the one that holds `from`, until `max_bytes` are reached; always one, if there is one.
     fn collect(&self, log: LogId, start: &Start, from: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
-        let file = self.open_reader(start)?;
+        let file = self.open_reader(log, start)?;
         let mut walk = walk_from(start, file, max_bytes);
         let mut data = Vec::new();
         let mut taken = Vec::new();
@@ -271,12 +271,9 @@ impl Shared {
         (good_bytes, None)
     }
 
-    fn open_reader(&self, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
+    fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
         let file = start.segment.file.reader(&*self.disk);
-        file.map_err(|source| ReadError::Io {
-            file: start.segment.file.path.clone(),
-            source,
-        })
+        file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }
 
     fn read_error(&self, log: LogId, start: &Start, error: WalkError) -> ReadError {
