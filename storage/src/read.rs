@@ -124,7 +124,7 @@ impl Shared {
         let Some(start) = self.find(log, Wanted::Offset(offset), offset)? else {
             return Ok(None);
         };
-        let file = self.open_reader(&start)?;
+        let file = self.open_reader(log, &start)?;
         let mut walk = walk_from(&start, file, 1 << 20);
         let mut largest = None;
         while let Some((header, _)) = walk.next().map_err(|error| self.read_error(log, &start, error))? {
