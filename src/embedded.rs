@@ -104,15 +104,20 @@ impl Riverlog {
     }
 
     /// Reads records of a partition from an offset on: about `max_bytes` of them, at least one if there is any.
+    /// Less if they decompress to much more; only an answer without any record is the end.
     pub fn read(&self, topic: &str, partition: i32, from: i64, max_bytes: usize) -> Result<Vec<StoredRecord>, Error> {
         let log = self.broker.log_of(topic, partition)?;
-        let fetched = self
-            .broker
-            .storage()
-            .read(log, from, max_bytes)
-            .map_err(BrokerError::from)?;
         let max_decompressed = self.broker.options().max_decompressed_bytes;
-        Ok(decode_all(&fetched.data, from, max_decompressed).map_err(BrokerError::from)?)
+        let mut from = from;
+        loop {
+            let fetched = self.broker.storage().read(log, from, max_bytes);
+            let data = fetched.map_err(BrokerError::from)?.data;
+            let decoded = decode_all(&data, from, max_decompressed).map_err(BrokerError::from)?;
+            if !decoded.records.is_empty() || decoded.next_offset <= from {
+                return Ok(decoded.records);
+            }
+            from = decoded.next_offset;
+        }
     }
 
     /// Runs a job. It goes on from what it has committed, if it ran before.
@@ -330,6 +335,48 @@ mod tests {
             assert_eq!(value, expected[key].to_string(), "record {index}");
         }
         assert_eq!(counts.len(), 3 * RECORDS);
+        river.close().await;
+    }
+
+    /// Batches that decompress to far more than a read may hold are read a few at a time, by jobs and by programs.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn small_batches_that_are_large_decompressed_are_read_piece_by_piece() {
+        use riverlog_storage::{batch::BatchBuilder, compression::Compression};
+        const BATCHES: usize = 12;
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(Options::new(dir.path().join("data"))).unwrap();
+        let options = BrokerOptions {
+            max_decompressed_bytes: 5 << 19,
+            ..BrokerOptions::default()
+        };
+        let river = Riverlog {
+            broker: Broker::open(storage, options).await.unwrap(),
+        };
+        let topic = river.create_topic("in", 1).await.unwrap();
+        for _ in 0..BATCHES {
+            let mut builder = BatchBuilder::new().compression(Compression::Zstd);
+            builder.push(Record {
+                value: Some(format!("{}\"k\"", " ".repeat(1 << 20)).into()),
+                ..Record::default()
+            });
+            let batch = builder.build().unwrap();
+            river.broker().append(&topic, 0, batch).await.unwrap();
+        }
+        let mut offsets = Vec::new();
+        loop {
+            let from = offsets.last().map_or(0, |last| last + 1);
+            let records = river.read("in", 0, from, 1 << 20).unwrap();
+            if records.is_empty() {
+                break;
+            }
+            assert!(records.len() <= 2, "{}", records.len());
+            offsets.extend(records.iter().map(|record| record.offset));
+        }
+        assert_eq!(offsets, (0..BATCHES as i64).collect::<Vec<_>>());
+        let job = river.run(counting()).unwrap();
+        let status = job.wait_for(|status| status.counters.written == BATCHES as u64).await;
+        assert_eq!(status.counters.written, BATCHES as u64, "{status:?}");
+        river.stop(job).await.unwrap();
         river.close().await;
     }
 

@@ -23,7 +23,7 @@ use crate::broker::{Broker, BrokerError};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
-/// An answer ends behind the record that takes its keys and values beyond this.
+/// An answer ends behind the record that takes its keys, values and headers beyond this.
 const MAX_RECORD_BYTES: usize = 4 << 20;
 /// What is read from the log for one answer.
 const READ_BYTES: usize = 1 << 20;
@@ -151,6 +151,7 @@ fn decode(broker: &Broker, fetched: Fetched, from: i64, limit: usize) -> Result<
         next_offset: from,
     };
     let mut rest: Bytes = fetched.data;
+    let mut headers = 0_usize;
     while !rest.is_empty() {
         let header = BatchHeader::parse(&rest)?;
         let batch = rest.split_to(header.size_bytes().min(rest.len()));
@@ -163,19 +164,28 @@ fn decode(broker: &Broker, fetched: Fetched, from: i64, limit: usize) -> Result<
                 continue;
             }
             page.next_offset = record.offset + 1;
-            page.bytes += [&record.key, &record.value]
-                .into_iter()
-                .flatten()
-                .map(Bytes::len)
-                .sum::<usize>();
+            page.bytes += bytes_of(&record);
+            headers += record.headers.len();
             page.records.push(record);
-            if page.records.len() == limit || page.bytes > MAX_RECORD_BYTES {
+            // A header without a byte takes its place in memory, too.
+            let held_bytes = page.bytes + headers * size_of::<(Bytes, Option<Bytes>)>();
+            if page.records.len() == limit || held_bytes > MAX_RECORD_BYTES {
                 return Ok(page);
             }
         }
         page.next_offset = page.next_offset.max(header.last_offset() + 1);
     }
     Ok(page)
+}
+
+/// Of its key, its value and its headers.
+fn bytes_of(record: &StoredRecord) -> usize {
+    let headers = record.headers.iter().map(|(name, value)| (Some(name), value.as_ref()));
+    let parts = headers.chain([(record.key.as_ref(), record.value.as_ref())]);
+    parts
+        .flat_map(|(one, other)| one.into_iter().chain(other))
+        .map(Bytes::len)
+        .sum()
 }
 
 #[derive(Serialize)]

@@ -426,6 +426,32 @@ async fn limits_and_pages_lead_through_the_log() {
 }
 
 #[tokio::test]
+async fn an_answer_ends_when_its_headers_are_large_or_many() {
+    use riverlog_storage::batch::BatchBuilder;
+    use riverlog_storage::compression::Compression;
+    use riverlog_storage::record::Record;
+    let site = Site::new().await;
+    let large = vec![(Bytes::from_static(b"h"), Some(Bytes::from("x".repeat(1 << 20))))];
+    let many = vec![(Bytes::new(), None); 20_000];
+    for (name, headers, records) in [("large", large, 4), ("many", many, 4)] {
+        site.topic(name, 1).await;
+        let topic = site.http.broker.topic(name).unwrap();
+        for _ in 0..10 {
+            let mut builder = BatchBuilder::new().compression(Compression::Zstd);
+            builder.push(Record {
+                headers: headers.clone(),
+                ..Record::default()
+            });
+            let batch = builder.build().unwrap();
+            site.http.broker.append(&topic, 0, batch).await.unwrap();
+        }
+        let page = site.get(&format!("/topics/{name}/records")).await.ok();
+        assert_eq!(page["records"].as_array().unwrap().len(), records, "{name}");
+        assert_eq!(page["next_offset"], records);
+    }
+}
+
+#[tokio::test]
 async fn requests_that_make_no_sense_are_told_so() {
     let site = Site::new().await;
     site.get("/nowhere").await.problem(404, "not-found");

@@ -5,9 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use riverlog_storage::{
-    Append, Change, EpochCheck, LogId, ReadError, Topic, WriteError, WriteSet, batch::BatchHeader, record::decode_all,
-};
+use riverlog_storage::{Append, Change, EpochCheck, LogId, ReadError, Topic, WriteError, WriteSet, record::decode_all};
 use tokio::runtime::Handle;
 
 use super::{
@@ -148,19 +146,12 @@ impl Log for BrokerLog {
             .map_err(read_error)?
             .data;
         let undecodable = |error| LogError::Failed(format!("records at offset {from} of log {partition}: {error}"));
-        let mut records = decode_all(&data, from, self.broker.options().max_decompressed_bytes).map_err(undecodable)?;
-        records.retain(|record| record.offset < to);
-        let mut next_offset = from;
-        let mut rest = &data[..];
-        while !rest.is_empty() {
-            let header = BatchHeader::parse(rest).map_err(undecodable)?;
-            next_offset = next_offset.max(header.last_offset() + 1);
-            rest = rest.get(header.size_bytes()..).unwrap_or_default();
-        }
+        let mut decoded = decode_all(&data, from, self.broker.options().max_decompressed_bytes).map_err(undecodable)?;
+        decoded.records.retain(|record| record.offset < to);
         Ok(Fetched {
-            records,
-            next_offset: next_offset.min(to),
-            bytes: data.len(),
+            records: decoded.records,
+            next_offset: decoded.next_offset.min(to),
+            bytes: data.len().max(decoded.decompressed_bytes),
         })
     }
 

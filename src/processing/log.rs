@@ -41,7 +41,7 @@ pub struct Fetched {
     pub records: Vec<StoredRecord>,
     /// Where to read on. May be past the last record, over offsets that hold none.
     pub next_offset: i64,
-    /// How much was read, as stored.
+    /// How much was read: as stored, or in memory if that is more.
     pub bytes: usize,
 }
 

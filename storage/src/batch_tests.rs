@@ -206,12 +206,75 @@ fn a_read_skips_what_lies_below_and_control_batches() {
         data.extend_from_slice(&forged(&built(vec![record("a"), record("b")]), at));
     }
     let data = Bytes::from(data);
-    let offsets = |from| -> Vec<i64> { decode_all(&data, from, 0).unwrap().iter().map(|r| r.offset).collect() };
+    let offsets = |from| -> Vec<i64> {
+        let decoded = decode_all(&data, from, 1 << 20).unwrap();
+        assert_eq!(decoded.next_offset, from.max(6));
+        decoded.records.iter().map(|r| r.offset).collect()
+    };
     assert_eq!(offsets(0), [0, 1, 4, 5]);
     assert_eq!(offsets(1), [1, 4, 5]);
     assert_eq!(offsets(9), [0_i64; 0]);
     let cut = data.slice(..data.len() - 1);
     assert!(matches!(decode_all(&cut, 0, 0), Err(BatchError::Truncated { .. })));
+}
+
+/// Small batches that are large when decompressed: what is held at once is bounded, and nothing is skipped.
+#[test]
+fn the_limit_holds_for_all_batches_of_a_read() {
+    let zeros = Record {
+        value: Some(Bytes::from(vec![0; 1 << 20])),
+        ..Record::default()
+    };
+    let headers = Record {
+        headers: vec![(Bytes::new(), None); 1 << 16],
+        ..Record::default()
+    };
+    for (record, limit) in [(zeros, 5 << 19), (headers, 5 << 18)] {
+        for codec in Compression::ALL {
+            if codec == Compression::None && record.headers.is_empty() {
+                continue; // Its value is a slice of what was read.
+            }
+            let mut builder = BatchBuilder::new().compression(codec);
+            builder.push(record.clone());
+            let batch = builder.build().unwrap();
+            let mut data = Vec::new();
+            // Gaps between the batches, and control batches (which are not looked into) everywhere.
+            for number in 0..8 {
+                for (base_offset, attributes) in [(number * 10, 0x20), (number * 10 + 5, codec as i16)] {
+                    let at = |h: &mut BatchHeader| (h.base_offset, h.attributes) = (base_offset, attributes);
+                    data.extend_from_slice(&forged(&batch, at));
+                }
+            }
+            let data = Bytes::from(data);
+            let (mut next, mut offsets, mut calls) = (0, Vec::new(), 0);
+            while next < 76 {
+                let decoded = decode_all(&data, next, limit).unwrap();
+                assert!(decoded.next_offset > next && decoded.decompressed_bytes <= limit);
+                offsets.extend(decoded.records.iter().map(|r| r.offset));
+                (next, calls) = (decoded.next_offset, calls + 1);
+            }
+            assert_eq!(offsets, [5, 15, 25, 35, 45, 55, 65, 75], "{codec:?}");
+            assert!(calls >= 4, "{codec:?}: {calls}");
+            let end = decode_all(&data, next, limit).unwrap();
+            assert_eq!((end.records.len(), end.next_offset), (0, next));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_decoded_is_an_error_once_it_is_the_first() {
+    let packed = |zeros: usize, base_offset: i64| {
+        let mut builder = BatchBuilder::new().compression(Compression::Zstd);
+        builder.push(Record {
+            value: Some(Bytes::from(vec![0; zeros])),
+            ..Record::default()
+        });
+        forged(&builder.build().unwrap(), |h| h.base_offset = base_offset)
+    };
+    let data = Bytes::from([packed(10, 0), packed(2000, 1)].concat());
+    let decoded = decode_all(&data, 0, 1000).unwrap();
+    assert_eq!((decoded.records.len(), decoded.next_offset), (1, 1));
+    assert!(matches!(decode_all(&data, 1, 1000), Err(BatchError::Compression(_))));
 }
 
 #[test]

@@ -45,6 +45,11 @@ pub struct StoredRecord {
 /// The records of one whole batch, whose checksum the caller has verified.
 /// Keys and values are slices of the batch, or of its one decompressed payload.
 pub fn decode_batch(batch: &Bytes, max_decompressed_bytes: usize) -> Result<Vec<StoredRecord>, BatchError> {
+    decode_counted(batch, max_decompressed_bytes).map(|(records, _)| records)
+}
+
+/// Also says what the records take of a limit.
+fn decode_counted(batch: &Bytes, max_decompressed_bytes: usize) -> Result<(Vec<StoredRecord>, usize), BatchError> {
     let header = BatchHeader::parse(batch)?;
     let size_bytes = header.size_bytes();
     if batch.len() < size_bytes {
@@ -54,18 +59,24 @@ pub fn decode_batch(batch: &Bytes, max_decompressed_bytes: usize) -> Result<Vec<
         });
     }
     let payload = batch.slice(HEADER_LEN..size_bytes);
-    let payload = match header.compression() {
-        Compression::None => payload,
-        codec => Bytes::from(decompress(codec, &payload, max_decompressed_bytes)?),
+    let (payload, decompressed_bytes) = match header.compression() {
+        Compression::None => (payload, 0),
+        codec => {
+            let payload = decompress(codec, &payload, max_decompressed_bytes)?;
+            let decompressed_bytes = payload.len();
+            (Bytes::from(payload), decompressed_bytes)
+        }
     };
-    decode_payload(&header, &payload, max_decompressed_bytes)
+    let (records, parts_bytes) = decode_payload(&header, &payload, max_decompressed_bytes)?;
+    Ok((records, decompressed_bytes.max(parts_bytes / PARTS_FACTOR)))
 }
 
+/// The records, and what they and their headers take in memory.
 fn decode_payload(
     header: &BatchHeader,
     payload: &Bytes,
     max_decompressed_bytes: usize,
-) -> Result<Vec<StoredRecord>, BatchError> {
+) -> Result<(Vec<StoredRecord>, usize), BatchError> {
     let count = usize::try_from(header.record_count).unwrap_or(0);
     let mut walker = RecordWalker::new(payload).limited(max_decompressed_bytes);
     let possible = (payload.len() / SMALLEST_RECORD_LEN).min(walker.max_parts_bytes / size_of::<StoredRecord>());
@@ -93,17 +104,29 @@ fn decode_payload(
         });
     }
     walker.finish(header.record_count)?;
-    Ok(records)
+    Ok((records, walker.parts_bytes))
 }
 
-/// The records of all batches in `data` (what a read gives), from `from_offset` on and without those
-/// of control batches. The limit holds for each batch.
-pub fn decode_all(
-    data: &Bytes,
-    from_offset: i64,
-    max_decompressed_bytes: usize,
-) -> Result<Vec<StoredRecord>, BatchError> {
-    let mut records = Vec::new();
+/// What [`decode_all`] found.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The records, by offset.
+    pub records: Vec<StoredRecord>,
+    /// Where to read on: behind the last batch that was looked at. Past `from_offset` unless there was no data.
+    pub next_offset: i64,
+    /// What the batches took of the limit.
+    pub decompressed_bytes: usize,
+}
+
+/// The records of the batches in `data` (what a read gives), from `from_offset` on and without those of control
+/// batches. The limit holds for all of them together: the answer ends before the batch that would take it beyond, or
+/// that cannot be decoded, unless that is the first. A short answer is not the end of the data.
+pub fn decode_all(data: &Bytes, from_offset: i64, max_decompressed_bytes: usize) -> Result<Decoded, BatchError> {
+    let mut all = Decoded {
+        next_offset: from_offset,
+        ..Decoded::default()
+    };
+    let mut is_first = true;
     let mut rest = data.clone();
     while !rest.is_empty() {
         let header = BatchHeader::parse(&rest)?;
@@ -115,13 +138,22 @@ pub fn decode_all(
             });
         }
         let batch = rest.split_to(size_bytes);
-        if header.is_control() || header.last_offset() < from_offset {
-            continue;
+        if !header.is_control() && header.last_offset() >= from_offset {
+            let left_bytes = max_decompressed_bytes.saturating_sub(all.decompressed_bytes);
+            let (records, bytes) = match decode_counted(&batch, left_bytes) {
+                Ok((_, bytes)) if !is_first && bytes > left_bytes => return Ok(all),
+                // With the whole limit it may be decodable, and only the codec knows. If not, the next call says so.
+                Err(_) if !is_first => return Ok(all),
+                decoded => decoded?,
+            };
+            is_first = false;
+            all.decompressed_bytes = all.decompressed_bytes.saturating_add(bytes);
+            all.records
+                .extend(records.into_iter().filter(|r| r.offset >= from_offset));
         }
-        let decoded = decode_batch(&batch, max_decompressed_bytes)?;
-        records.extend(decoded.into_iter().filter(|r| r.offset >= from_offset));
+        all.next_offset = all.next_offset.max(header.last_offset().saturating_add(1));
     }
-    Ok(records)
+    Ok(all)
 }
 
 /// Where the parts of one record stand in the payload.

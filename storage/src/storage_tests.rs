@@ -69,8 +69,9 @@ fn values(storage: &Storage, log: LogId, from: i64) -> Vec<String> {
         if fetched.data.is_empty() {
             return all;
         }
-        for record in decode_all(&fetched.data, next, 1 << 20).unwrap() {
-            next = record.offset + 1;
+        let decoded = decode_all(&fetched.data, next, 1 << 20).unwrap();
+        next = decoded.next_offset;
+        for record in decoded.records {
             all.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
         }
     }

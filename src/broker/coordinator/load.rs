@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use riverlog_storage::batch::BatchHeader;
 use riverlog_storage::record::{StoredRecord, decode_all};
 use riverlog_storage::{LogId, Storage};
 
@@ -49,30 +47,19 @@ fn read_log(storage: &Storage, log: LogId, replay: &mut Replay) -> Result<(), St
     let mut next = ends.start;
     while next < ends.high_watermark {
         let fetched = storage.read(log, next, READ_BYTES).map_err(|error| error.to_string())?;
-        let after = end_of(&fetched.data)
-            .filter(|after| *after > next)
-            .ok_or("it ends before its end")?;
-        let records = decode_all(&fetched.data, next, MAX_DECOMPRESSED_BYTES).map_err(|error| error.to_string())?;
-        for record in records {
+        let decoded = decode_all(&fetched.data, next, MAX_DECOMPRESSED_BYTES).map_err(|error| error.to_string())?;
+        if decoded.next_offset <= next {
+            return Err("it ends before its end".into());
+        }
+        for record in decoded.records {
             let offset = record.offset;
             replay
                 .apply(record)
                 .map_err(|error| format!("offset {offset}: {error}"))?;
         }
-        next = after;
+        next = decoded.next_offset;
     }
     Ok(())
-}
-
-/// One behind the last offset of some whole batches.
-fn end_of(data: &Bytes) -> Option<i64> {
-    let mut rest: &[u8] = data;
-    let mut end = None;
-    while let Ok(header) = BatchHeader::parse(rest) {
-        end = Some(header.last_offset() + 1);
-        rest = rest.get(header.size_bytes()..)?;
-    }
-    end
 }
 
 /// The last word of the log about each group and each offset.

@@ -218,11 +218,13 @@ fn start(disk: &SimulatedDisk) {
                 let Ok(fetched) = engine.read(log, from, 4096) else {
                     break;
                 };
-                let Ok(records) = crate::record::decode_all(&fetched.data, from, 1 << 20) else {
+                let Ok(decoded) = crate::record::decode_all(&fetched.data, from, 1 << 20) else {
                     break;
                 };
-                let Some(last) = records.last() else { break };
-                from = last.offset.saturating_add(1);
+                if decoded.next_offset <= from {
+                    break;
+                }
+                from = decoded.next_offset;
             }
         }
         append(&engine, &[1, 2, 3], b"after");

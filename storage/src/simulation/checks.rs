@@ -54,13 +54,15 @@ impl Simulation {
         while from < ends.high_watermark {
             let fetched = engine.read(log, from, READ_BYTES);
             let fetched = fetched.map_err(|e| format!("log {log} cannot be read from {from}: {e}"))?;
-            let more = decode_all(&fetched.data, from, DECODE_BYTES).map_err(|e| e.to_string())?;
+            let decoded = decode_all(&fetched.data, from, DECODE_BYTES).map_err(|e| e.to_string())?;
+            let more = decoded.records;
             let last = more
                 .last()
                 .ok_or_else(|| format!("log {log} shows nothing at {from}"))?;
             from = last.offset + 1;
             records.extend(more);
-            headers.extend(headers_of(&fetched.data)?);
+            let read = headers_of(&fetched.data)?.into_iter();
+            headers.extend(read.filter(|header| header.last_offset() < from));
         }
         self.check_times(log, &headers)?;
         let (start, end, leader_epoch) = (ends.start, ends.high_watermark, ends.leader_epoch);

@@ -371,7 +371,8 @@ impl Simulation {
         self.note(|| format!("read log {log} from {from}: {:?}", read.as_ref().map(|f| f.data.len())));
         match read {
             Ok(fetched) => {
-                let records = decode_all(&fetched.data, from, DECODE_BYTES).map_err(|e| e.to_string())?;
+                let decoded = decode_all(&fetched.data, from, DECODE_BYTES).map_err(|e| e.to_string())?;
+                let records = decoded.records;
                 let first = records.first().map(|r| r.offset);
                 let expected = (from < ends.high_watermark).then_some(from);
                 ensure!(first == expected, "read of log {log} from {from} begins at {first:?}");
