@@ -1,4 +1,4 @@
-//! A running job: a thread that steps its [`Runner`](super::runner::Runner), starts it again when that may help, and tells how it is.
+//! A running job: a thread that steps its [`Runner`], starts it again when that may help, and tells how it is.
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
