@@ -1,5 +1,7 @@
 //! Finding offsets by time. These functions read the disk: call them from a blocking thread.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use riverlog_storage::{LogId, batch::BatchHeader, record::decode_batch};
 
@@ -17,45 +19,53 @@ pub struct OffsetAtTime {
 impl Broker {
     /// The first record whose timestamp is `timestamp_ms` or later, found record by record, not batch by batch.
     pub fn offset_for_time(&self, log: LogId, timestamp_ms: i64) -> Result<Option<OffsetAtTime>, BrokerError> {
-        let Some(mut batch) = self.storage.batch_at_timestamp(log, timestamp_ms)? else {
-            return Ok(None);
-        };
-        let start = self.storage.ends(log).map_or(0, |ends| ends.start);
-        loop {
-            let found = self.find(&batch, |record| {
-                record.timestamp_ms >= timestamp_ms && record.offset >= start
-            })?;
+        let start = self.log_start(log);
+        let mut from = start;
+        while let Some(batch) = self.storage.batch_at_timestamp(log, timestamp_ms, from)? {
+            let mut records = self.records(&batch, start)?;
+            let found = records.find(|record| record.timestamp_ms >= timestamp_ms);
             if found.is_some() {
                 return Ok(found);
             }
             // The only late enough record of this batch is below the log's start: the search goes on behind it.
-            let next = BatchHeader::parse(&batch)?.last_offset() + 1;
-            let fetched = self.storage.read(log, next, 1)?;
-            if fetched.data.is_empty() {
-                return Ok(None);
-            }
-            batch = fetched.data;
+            from = BatchHeader::parse(&batch)?.last_offset() + 1;
         }
+        Ok(None)
     }
 
     /// The first record that has the log's highest timestamp.
     pub fn max_timestamp_offset(&self, log: LogId) -> Result<Option<OffsetAtTime>, BrokerError> {
-        let Some(batch) = self.storage.batch_of_max_timestamp(log)? else {
-            return Ok(None);
-        };
-        let max = BatchHeader::parse(&batch)?.max_timestamp;
-        self.find(&batch, |record| record.timestamp_ms == max)
+        let start = self.log_start(log);
+        let (mut from, mut highest) = (start, None);
+        while let Some(batch) = self.storage.batch_of_max_timestamp(log, from)? {
+            let header = BatchHeader::parse(&batch)?;
+            let later = self
+                .records(&batch, start)?
+                .min_by_key(|record| Reverse(record.timestamp_ms));
+            highest = [highest, later]
+                .into_iter()
+                .flatten()
+                .min_by_key(|record| Reverse(record.timestamp_ms));
+            if header.base_offset >= start {
+                break;
+            }
+            // What made this batch the one may be below the log's start: the next best counts as well.
+            from = header.last_offset() + 1;
+        }
+        Ok(highest)
     }
 
-    fn find(
-        &self,
-        batch: &Bytes,
-        wanted: impl Fn(&riverlog_storage::record::StoredRecord) -> bool,
-    ) -> Result<Option<OffsetAtTime>, BrokerError> {
-        let records = decode_batch(batch, self.options.max_decompressed_bytes)?;
-        Ok(records.iter().find(|record| wanted(record)).map(|record| OffsetAtTime {
+    fn log_start(&self, log: LogId) -> i64 {
+        self.storage.ends(log).map_or(0, |ends| ends.start)
+    }
+
+    /// The places of a batch's records at and behind the log's start.
+    fn records(&self, batch: &Bytes, start: i64) -> Result<impl Iterator<Item = OffsetAtTime>, BrokerError> {
+        let records = decode_batch(batch, self.options.max_decompressed_bytes)?.into_iter();
+        let places = records.map(|record| OffsetAtTime {
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
-        }))
+        });
+        Ok(places.filter(move |place| place.offset >= start))
     }
 }

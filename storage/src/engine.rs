@@ -103,7 +103,7 @@ impl Engine {
         let journal_files = journal.files();
         let lsn = recovered.state.lsn;
         let group_bytes = options.group_bytes.min(options.journal_file_bytes / 8);
-        let sequencer = Sequencer::new(&recovered.state, rng, clock.monotonic_ms(), group_bytes);
+        let sequencer = Sequencer::new(&recovered.state, rng, group_bytes);
         let shared = Arc::new(Shared {
             clock,
             sequencer: Mutex::new(sequencer),

@@ -76,8 +76,8 @@ impl Shared {
     }
 
     /// See [`crate::Storage::batch_at_timestamp`].
-    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64) -> Result<Option<Bytes>, ReadError> {
-        let mut from = 0;
+    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64, from: i64) -> Result<Option<Bytes>, ReadError> {
+        let mut from = from;
         loop {
             let Some(start) = self.find(log, Wanted::Timestamp(timestamp_ms, from), from)? else {
                 return Ok(None);
@@ -86,7 +86,7 @@ impl Shared {
             let mut walk = walk_from(&start, file, 0);
             let failed = |error| self.read_error(log, &start, error);
             while let Some((header, bytes)) = walk.next().map_err(failed)? {
-                if header.max_timestamp >= timestamp_ms && header.last_offset() >= start.log_start {
+                if header.max_timestamp >= timestamp_ms && header.last_offset() >= from.max(start.log_start) {
                     return Ok(Some(Bytes::copy_from_slice(bytes)));
                 }
             }
@@ -98,24 +98,25 @@ impl Shared {
     }
 
     /// See [`crate::Storage::batch_of_max_timestamp`].
-    pub fn batch_of_max_timestamp(&self, log: LogId) -> Result<Option<Bytes>, ReadError> {
-        let (log_start, mut segments) = {
+    pub fn batch_of_max_timestamp(&self, log: LogId, from: i64) -> Result<Option<Bytes>, ReadError> {
+        let (from, mut segments) = {
             let state = self.state.read();
             let log = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
-            let filled = log.segments.iter().filter(|segment| segment.size_bytes > 0);
+            let from = from.max(log.start);
+            let reach = log.segments.iter().skip(log.segment_of(from).unwrap_or(0));
+            let filled = reach.filter(|segment| segment.size_bytes > 0);
             let known: Vec<(i64, i64)> = filled.map(|segment| (segment.base, segment.max_timestamp)).collect();
-            (log.start, known)
+            (from, known)
         };
-        let largest = |segments: &[(i64, i64)]| segments.iter().map(|(_, timestamp_ms)| *timestamp_ms).max();
-        // The first segment may have its largest timestamp below the log's start, where it does not count.
+        // The first segment may have its largest timestamp below the offset, where it does not count.
         if let Some((base, timestamp_ms)) = segments.first_mut()
-            && *base < log_start
+            && *base < from
         {
-            *timestamp_ms = self.largest_timestamp_from(log, log_start)?.unwrap_or(i64::MIN);
+            *timestamp_ms = self.largest_timestamp_from(log, from)?.unwrap_or(i64::MIN);
         }
-        match largest(&segments) {
+        match segments.iter().map(|(_, timestamp_ms)| *timestamp_ms).max() {
             Some(i64::MIN) | None => Ok(None),
-            Some(timestamp_ms) => self.batch_at_timestamp(log, timestamp_ms),
+            Some(timestamp_ms) => self.batch_at_timestamp(log, timestamp_ms, from),
         }
     }
 
@@ -162,9 +163,13 @@ impl Shared {
                         }
                         published.segment_of(offset)
                     }
-                    Wanted::Timestamp(timestamp_ms, from) => published.segments.iter().position(|segment| {
-                        segment.base >= from && segment.size_bytes > 0 && segment.max_timestamp >= timestamp_ms
-                    }),
+                    Wanted::Timestamp(timestamp_ms, from) => {
+                        let first = published.segment_of(from).unwrap_or(0);
+                        let wanted =
+                            |segment: &Segment| segment.size_bytes > 0 && segment.max_timestamp >= timestamp_ms;
+                        let rest = published.segments.get(first..).unwrap_or_default();
+                        rest.iter().position(wanted).map(|place| first + place)
+                    }
                 };
                 let Some(place) = place else { return Ok(None) };
                 let Some(segment) = published.segments.get(place) else {

@@ -92,6 +92,8 @@ pub(crate) struct Segment {
     pub base: i64,
     pub size_bytes: u64,
     pub max_timestamp: i64,
+    /// The largest timestamp of the first batch, as far as it was looked at: an active segment's age counts from it.
+    pub first_timestamp: Option<i64>,
     pub file: Arc<SegmentFile>,
     pub index: IndexState,
     /// How much of the index the last checkpoint wrote, and its checksum.
@@ -119,6 +121,7 @@ impl Segment {
             base,
             size_bytes: 0,
             max_timestamp: i64::MIN,
+            first_timestamp: None,
             file,
             index: IndexState::Loaded(Arc::default()),
             index_entries: 0,
@@ -131,6 +134,7 @@ impl Segment {
             base: stored.base,
             size_bytes: stored.size_bytes,
             max_timestamp: stored.max_timestamp,
+            first_timestamp: None,
             file: Arc::new(SegmentFile::new(dir.join(file_name(stored.base)))),
             index: IndexState::Stored,
             index_entries: stored.index_entries,
@@ -154,8 +158,23 @@ impl Segment {
             let relative = u32::try_from(header.base_offset - self.base).unwrap_or(u32::MAX);
             Arc::make_mut(index).note(relative, position, header.max_timestamp);
         }
+        if self.size_bytes == 0 {
+            self.first_timestamp = Some(header.max_timestamp);
+        }
         self.size_bytes = self.size_bytes.max(u64::from(position) + header.size_bytes() as u64);
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+    }
+
+    /// Looks at the first batch for its timestamp. Without one that reads, the segment's age is not known.
+    pub fn read_first_timestamp(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        if self.first_timestamp.is_some() || self.size_bytes == 0 {
+            return Ok(());
+        }
+        let mut header = [0; HEADER_LEN];
+        let read = self.file.reader(disk)?.read_at(&mut header, 0)?;
+        let header = BatchHeader::parse(header.get(..read).unwrap_or_default());
+        self.first_timestamp = header.ok().map(|header| header.max_timestamp);
+        Ok(())
     }
 
     /// Reads the stored index, or rebuilds it from the segment if it does not check.

@@ -61,7 +61,6 @@ impl Shared {
     pub fn submit(&self, ws: WriteSet, done: Done) {
         let now = Now {
             wall_ms: self.clock.now_ms(),
-            monotonic_ms: self.clock.monotonic_ms(),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
             journal_file_bytes: self.options.journal_file_bytes,
         };

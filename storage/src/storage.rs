@@ -111,14 +111,14 @@ impl Storage {
         self.0.engine.read(log, from, max_bytes)
     }
 
-    /// The first batch that has a record with a timestamp at or above `timestamp_ms`.
-    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64) -> Result<Option<Bytes>, ReadError> {
-        self.0.engine.shared.batch_at_timestamp(log, timestamp_ms)
+    /// The first batch that has a record with a timestamp at or above `timestamp_ms` and one at or behind `from`.
+    pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64, from: i64) -> Result<Option<Bytes>, ReadError> {
+        self.0.engine.shared.batch_at_timestamp(log, timestamp_ms, from)
     }
 
-    /// The first batch that has the largest timestamp of the log.
-    pub fn batch_of_max_timestamp(&self, log: LogId) -> Result<Option<Bytes>, ReadError> {
-        self.0.engine.shared.batch_of_max_timestamp(log)
+    /// The first batch that has the largest timestamp of the log at and behind the offset `from`.
+    pub fn batch_of_max_timestamp(&self, log: LogId, from: i64) -> Result<Option<Bytes>, ReadError> {
+        self.0.engine.shared.batch_of_max_timestamp(log, from)
     }
 
     /// The largest leader epoch at or below the one asked for, and the offset at which it ended

@@ -296,10 +296,12 @@ fn timestamps_are_found() {
             .unwrap();
     }
     for (asked, offset) in [(0, 0), (5, 1), (2345, 235), (4990, 499)] {
-        let found = storage.batch_at_timestamp(log, asked).unwrap().unwrap();
+        let found = storage.batch_at_timestamp(log, asked, 0).unwrap().unwrap();
         assert_eq!(crate::batch::verify(&found).unwrap().base_offset, offset);
+        let later = storage.batch_at_timestamp(log, asked, 490).unwrap().unwrap();
+        assert_eq!(crate::batch::verify(&later).unwrap().base_offset, offset.max(490));
     }
-    assert_eq!(storage.batch_at_timestamp(log, 4991).unwrap(), None);
-    let newest = storage.batch_of_max_timestamp(log).unwrap().unwrap();
+    assert_eq!(storage.batch_at_timestamp(log, 4991, 0).unwrap(), None);
+    let newest = storage.batch_of_max_timestamp(log, 0).unwrap().unwrap();
     assert_eq!(crate::batch::verify(&newest).unwrap().base_offset, 499);
 }

@@ -112,6 +112,13 @@ async fn records_below_the_start_of_the_log_are_not_found() {
         (0, 5, 800),
         "900 is below the start, in a batch that is not"
     );
+    assert_eq!(offset(&mut client, 7, -3).await, (0, 5, 800));
+    broker.broker.delete_records(log, 4).await.unwrap();
+    assert_eq!(offset(&mut client, 7, -3).await, (0, 5, 800));
+    client.produce(at(&[900, 40])).await;
+    client.produce(at(&[30])).await;
+    broker.broker.delete_records(log, 7).await.unwrap();
+    assert_eq!(offset(&mut client, 7, -3).await, (0, 7, 40));
 }
 
 #[tokio::test(flavor = "multi_thread")]

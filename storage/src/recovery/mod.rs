@@ -100,6 +100,7 @@ pub(crate) fn recover(
     state.lsn = lsn;
     state.drop_below_starts(lsn, dropped_starts);
     remove_unnamed(disk, &mut state, data_dir, &mut dirty)?;
+    read_first_timestamps(disk, &mut state)?;
     begin_leader_epoch(&mut state);
 
     let last_file = journal.files.keys().next_back().copied().unwrap_or(0);
@@ -120,6 +121,17 @@ pub(crate) fn recover(
         next_journal_file,
         spare_journal_files: spare,
     })
+}
+
+/// The age of active segments counts on where it stood.
+fn read_first_timestamps(disk: &dyn Disk, state: &mut State) -> Result<(), OpenError> {
+    for log in state.logs.values_mut().filter(|log| log.fence.is_none()) {
+        if let Some(active) = log.segments.last_mut() {
+            let read = active.read_first_timestamp(disk);
+            read.map_err(OpenError::io("cannot read", &active.file.path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Records written from now on belong to a new leader epoch.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use rand::RngExt;
 use uuid::Uuid;
 
+use super::Sequencer;
 use super::assigned::AssignedLog;
-use super::{Now, Sequencer};
 use crate::batch::{BatchBuilder, CheckedBatches};
 use crate::catalog::{ControlRecord, Topic};
 use crate::config::LogConfig;
@@ -162,14 +162,14 @@ impl Sequencer {
         controls
     }
 
-    pub(super) fn apply_control(&mut self, control: &ControlRecord, now: Now) {
+    pub(super) fn apply_control(&mut self, control: &ControlRecord) {
         match control {
             ControlRecord::TopicCreated { topic, leader_epoch } => {
-                self.add_logs(&topic.partitions, &topic.configs, *leader_epoch, now);
+                self.add_logs(&topic.partitions, &topic.configs, *leader_epoch);
             }
             ControlRecord::PartitionsAdded { id, logs, leader_epoch } => {
                 if let Some(topic) = self.catalog.topic_by_id(*id).cloned() {
-                    self.add_logs(logs, &topic.configs, *leader_epoch, now);
+                    self.add_logs(logs, &topic.configs, *leader_epoch);
                 }
             }
             ControlRecord::TopicDeleted { id } => {
@@ -191,7 +191,7 @@ impl Sequencer {
                     // Nothing of the active segment is left: the next batch begins a new one, behind
                     // which the old one can go.
                     if assigned.start == assigned.end && assigned.segment_bytes > 0 {
-                        assigned.roll(now.monotonic_ms);
+                        assigned.roll();
                     }
                 }
             }
@@ -202,7 +202,7 @@ impl Sequencer {
         self.catalog.apply(control);
     }
 
-    fn add_logs(&mut self, logs: &[LogId], configs: &BTreeMap<String, String>, leader_epoch: i32, now: Now) {
+    fn add_logs(&mut self, logs: &[LogId], configs: &BTreeMap<String, String>, leader_epoch: i32) {
         for log in logs {
             let assigned = AssignedLog {
                 config: LogConfig::parse(configs).unwrap_or_default(),
@@ -210,7 +210,7 @@ impl Sequencer {
                 end: 0,
                 segment_base: 0,
                 segment_bytes: 0,
-                segment_opened_ms: now.monotonic_ms,
+                segment_first_ms: None,
                 leader_epoch,
                 producers: ProducerTable::default(),
                 fence: None,

@@ -50,14 +50,13 @@ pub(crate) struct Sequencer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub wall_ms: i64,
-    pub monotonic_ms: u64,
     pub free_bytes: u64,
     pub journal_file_bytes: u64,
 }
 
 impl Sequencer {
     /// Assigned state right after recovery is the published state.
-    pub fn new(state: &State, rng: StdRng, monotonic_ms: u64, group_bytes: u64) -> Self {
+    pub fn new(state: &State, rng: StdRng, group_bytes: u64) -> Self {
         let logs = state
             .logs
             .iter()
@@ -69,7 +68,7 @@ impl Sequencer {
                     end: published.end,
                     segment_base: active.map_or(published.end, |segment| segment.base),
                     segment_bytes: active.map_or(0, |segment| segment.size_bytes),
-                    segment_opened_ms: monotonic_ms,
+                    segment_first_ms: active.and_then(|segment| segment.first_timestamp),
                     leader_epoch: published.leader_epoch,
                     producers: published.producers.clone(),
                     fence: published.fence.as_ref().map(|fence| fence.reason()),
@@ -302,7 +301,7 @@ impl Sequencer {
             self.append(CONTROL_LOG, batches, false, now);
         }
         for control in &controls {
-            self.apply_control(control, now);
+            self.apply_control(control);
         }
         if !controls.is_empty() {
             self.last_group().controls.extend(controls);
@@ -359,11 +358,7 @@ impl Sequencer {
             let Some(assigned) = self.logs.get_mut(&log) else { break };
             header.base_offset = assigned.end;
             header.leader_epoch = assigned.leader_epoch;
-            assigned.make_room(
-                header.size_bytes() as u64,
-                i64::from(header.last_offset_delta),
-                now.monotonic_ms,
-            );
+            assigned.make_room(&header, now.wall_ms);
             let part = Part {
                 log,
                 first_offset: header.base_offset,

@@ -80,6 +80,18 @@ impl Ledger {
         self.attempts.iter().filter(|a| a.open).flat_map(|a| &a.changes)
     }
 
+    /// How many write sets that nobody was answered about may have moved the start of a log; retention counts as many.
+    fn start_moves(&self, log: LogId) -> usize {
+        if self.logs.get(&log).is_none_or(|model| model.retained) {
+            return usize::MAX;
+        }
+        let moves = |change: &&Change| match change {
+            Change::MoveLogStart { log: moved, .. } | Change::MoveLogStartToAppend { log: moved } => *moved == log,
+            _ => false,
+        };
+        self.open_changes().filter(moves).count()
+    }
+
     /// Returns the topics that turn out to have been created.
     fn check_topics(&mut self, shown: &Recovered) -> Result<BTreeSet<String>, Violation> {
         let mut created = BTreeSet::new();
@@ -154,6 +166,9 @@ impl Ledger {
             let batch = &self.batches[*id];
             let tries = self.attempts.iter().filter(|a| a.batches.contains(id)).count();
             let still = starts.get(&batch.log) == shown.logs.get(&batch.log).map(|l| &l.start);
+            // A start that was moved to the batch itself does not hide it.
+            let own = Change::MoveLogStartToAppend { log: batch.log };
+            let still = still || attempt.changes.contains(&own) && self.start_moves(batch.log) == 1;
             parts.push(match batch.hope {
                 _ if tries > 1 => Part::Unknown,
                 Hope::Placed(_) => Part::Present,
@@ -176,6 +191,10 @@ impl Ledger {
                 Change::MoveLogStart { log, offset } => match (starts.get(log), shown.logs.get(log)) {
                     (Some(old), Some(now)) if now.start < *offset && old < offset => Part::Absent,
                     (Some(old), Some(now)) if alone && old < offset => verdict(now.start >= *offset),
+                    _ => Part::Unknown,
+                },
+                Change::MoveLogStartToAppend { log } => match (starts.get(log), shown.logs.get(log)) {
+                    (Some(old), Some(now)) if now.start > *old && self.start_moves(*log) == 1 => Part::Present,
                     _ => Part::Unknown,
                 },
                 Change::SetEpoch { name, epoch } => match shown.epochs.get(name).copied().unwrap_or(0).cmp(epoch) {

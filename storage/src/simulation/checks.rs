@@ -168,12 +168,12 @@ impl Simulation {
         for timestamp_ms in [some + 1, latest + 1] {
             let expected = headers.iter().find(|h| h.max_timestamp >= timestamp_ms);
             let found = shared
-                .batch_at_timestamp(log, timestamp_ms)
+                .batch_at_timestamp(log, timestamp_ms, 0)
                 .map_err(|e| e.to_string())?;
             check_lookup(log, "at a timestamp", expected, found.as_deref())?;
         }
         let expected = headers.iter().find(|h| h.max_timestamp == latest);
-        let found = shared.batch_of_max_timestamp(log).map_err(|e| e.to_string())?;
+        let found = shared.batch_of_max_timestamp(log, 0).map_err(|e| e.to_string())?;
         check_lookup(log, "with the largest timestamp", expected, found.as_deref())
     }
 }

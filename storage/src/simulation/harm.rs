@@ -129,6 +129,38 @@ impl Simulation {
         self.restart_and_check()
     }
 
+    /// The machine stops in the middle of a checkpoint while the journal goes on into its next file: what was about
+    /// to become superfluous must still be there.
+    pub(super) fn stop_half_checkpointed(&mut self) -> Result<(), Violation> {
+        self.fill_journal_file()?;
+        for _ in 0..self.rng.random_range(1..4) {
+            self.checkpoint_step()?;
+        }
+        self.fill_journal_file()?;
+        self.after_crash()
+    }
+
+    /// Writes until the journal goes on in another file, unless something stops it.
+    fn fill_journal_file(&mut self) -> Result<(), Violation> {
+        let file = self.journal_file()?;
+        for _ in 0..100 {
+            self.settle()?;
+            let stopped = self.disk.has_crashed() || self.engine()?.health().poisoned.is_some();
+            if stopped || self.journal_file()? != file {
+                break;
+            }
+            let now_ms = self.clock.now_ms();
+            if let Some(attempt) = self.traffic.next(&mut self.rng, &mut self.ledger, now_ms)? {
+                self.submit(attempt)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn journal_file(&self) -> Result<u64, Violation> {
+        Ok(self.engine()?.shared.state.read().journal_end.0)
+    }
+
     /// The disk is full and nobody had looked: writes fail. After a restart with space all is well.
     fn run_out_of_space(&mut self) -> Result<(), Violation> {
         self.armed = true;

@@ -61,6 +61,7 @@ enum Focus {
     TornFrames,
     LostWriteBacks,
     FailedJournalSyncs,
+    HalfCheckpoints,
 }
 
 struct Simulation {
@@ -121,6 +122,7 @@ impl Simulation {
                 1 => Focus::TornFrames,
                 5 => Focus::LostWriteBacks,
                 9 => Focus::FailedJournalSyncs,
+                13 => Focus::HalfCheckpoints,
                 _ => Focus::Nothing,
             },
             armed: false,
@@ -176,6 +178,7 @@ impl Simulation {
             return match self.focus {
                 Focus::TornFrames => self.tear(),
                 Focus::FailedJournalSyncs => self.fail_journal_sync(),
+                Focus::HalfCheckpoints => self.stop_half_checkpointed(),
                 _ if self.rng.random() => self.lose_write_back(),
                 _ => self.lose_write_back_and_restart(),
             };

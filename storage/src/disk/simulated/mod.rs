@@ -71,6 +71,8 @@ struct State {
     locks: BTreeSet<PathBuf>,
     rng: SmallRng,
     capacity_bytes: Option<u64>,
+    /// One read in so many lets the kernel evict pages: memory is at times short and at times not.
+    reads_per_eviction: u32,
     faults: Vec<Fault>,
     /// Operations until the machine stops.
     budget: Option<u64>,
@@ -262,8 +264,9 @@ impl State {
     fn read(&mut self, node: Node, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         self.alive()?;
         let mut rng = self.rng.clone();
+        let reads_per_eviction = self.reads_per_eviction;
         let file = self.file(node)?;
-        if file.has_stale() {
+        if file.has_stale() && rng.random_ratio(1, reads_per_eviction) {
             file.evict(&mut rng);
         }
         let read = file.read(buf, pos);
@@ -284,6 +287,7 @@ impl SimulatedDisk {
             locks: BTreeSet::new(),
             rng: SmallRng::seed_from_u64(seed),
             capacity_bytes: None,
+            reads_per_eviction: 1,
             faults: Vec::new(),
             budget: None,
             crashed: false,
@@ -321,6 +325,7 @@ impl SimulatedDisk {
         state.faults.clear();
         state.budget = None;
         state.crashed = false;
+        state.reads_per_eviction = [1, 4, 20][state.rng.random_range(0..3)];
         Self::from_state(state)
     }
 
