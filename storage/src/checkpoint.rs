@@ -61,6 +61,7 @@ struct IndexChunk {
 
 struct ProducerSnapshot {
     path: PathBuf,
+    lsn: Lsn,
     table: ProducerTable,
 }
 
@@ -315,6 +316,7 @@ impl Fixed {
         self.superseded.extend(old.filter(|old| *old != path));
         self.producers.push(ProducerSnapshot {
             path,
+            lsn,
             table: published.producers.clone(),
         });
         published.stored_producers = Some(lsn);
@@ -358,14 +360,18 @@ fn empty_manifest(state: &State, generation: u64, salt: Salt) -> Manifest {
 }
 
 fn store_producers(disk: &dyn crate::disk::Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
-    let body = codec::encode(FORMAT_VERSION, &snapshot.table).map_err(io::Error::other)?;
+    let body = codec::encode(FORMAT_VERSION, &(snapshot.lsn, &snapshot.table)).map_err(io::Error::other)?;
     let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
     replace_file(disk, &snapshot.path, &bytes).map_err(io::Error::other)
 }
 
-/// Reads the snapshot that the manifest names, and no other.
-pub(crate) fn load_producers(disk: &dyn crate::disk::Disk, path: &std::path::Path) -> io::Result<ProducerTable> {
+/// Reads the snapshot of an lsn, which the manifest names, and no other: an older one may stand under its name.
+pub(crate) fn load_producers(
+    disk: &dyn crate::disk::Disk,
+    path: &std::path::Path,
+    lsn: Lsn,
+) -> io::Result<ProducerTable> {
     let file = disk.open(path, Open::Read)?;
     let mut bytes = vec![0; file.len()?.min(1 << 30) as usize];
     let read = file.read_at(&mut bytes, 0)?;
@@ -375,7 +381,14 @@ pub(crate) fn load_producers(disk: &dyn crate::disk::Disk, path: &std::path::Pat
     if crc != crc32fast::hash(body).to_le_bytes() {
         return Err(malformed("wrong checksum"));
     }
-    codec::decode(FORMAT_VERSION, body).map_err(|error| malformed(&error.to_string()))
+    let (stored, table): (Lsn, ProducerTable) =
+        codec::decode(FORMAT_VERSION, body).map_err(|error| malformed(&error.to_string()))?;
+    if stored != lsn {
+        return Err(malformed(&format!(
+            "holds the producers as of frame {stored}, not {lsn}"
+        )));
+    }
+    Ok(table)
 }
 
 /// Removes the directory of a deleted log.

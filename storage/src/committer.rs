@@ -364,7 +364,7 @@ fn create_segment(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> 
 }
 
 /// Opens a segment file that nothing published refers to. Whatever stood in it is cut.
-pub(crate) fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
+fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
     if disk.exists(&file.path)? {
         file.handles(disk, Open::ReadWrite)?.writer.set_len(0)
     } else {

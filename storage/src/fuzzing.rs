@@ -293,7 +293,11 @@ fn disk_with(path: &Path, bytes: &[u8]) -> SimulatedDisk {
 
 fn producers(data: &[u8]) {
     let path = Path::new("/snapshot");
-    if let Ok(mut table) = load_producers(&disk_with(path, data), path) {
+    // Behind the checksum and the version: asked for is what is there, or nothing would be looked at.
+    let lsn = data
+        .get(5..13)
+        .and_then(|lsn| Some(u64::from_le_bytes(lsn.try_into().ok()?)));
+    if let Ok(mut table) = load_producers(&disk_with(path, data), path, lsn.unwrap_or_default()) {
         let header = batch::BatchHeader::parse(&batch_of(Compression::None, &[b"x"]));
         if let Ok(header) = header {
             let _ = table.check(&header, 1_700_000_000_000);

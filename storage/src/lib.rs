@@ -41,8 +41,8 @@ mod retention;
 mod segment;
 mod sequencer;
 mod shared;
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod state;
 mod stats;
 mod storage;

@@ -69,9 +69,9 @@ pub(crate) struct StoredSegment {
 pub struct Fence {
     /// The log.
     pub log: LogId,
-    /// The journal frame that was lost.
+    /// The journal frame that was lost; 0 if it is not known which.
     pub lsn: Lsn,
-    /// The damaged file, as it is called now.
+    /// The file that shows the damage, relative to the data directory, as it is called now.
     pub file: String,
     /// Where in the file.
     pub position: u64,
@@ -82,6 +82,12 @@ pub struct Fence {
 impl Fence {
     /// One line for people.
     pub fn reason(&self) -> String {
+        if self.lsn == 0 {
+            return format!(
+                "acknowledged records from offset {} on are missing, as {} position {} shows",
+                self.offset, self.file, self.position
+            );
+        }
         format!(
             "acknowledged records from offset {} on were lost in frame {} ({} position {})",
             self.offset, self.lsn, self.file, self.position

@@ -281,16 +281,32 @@ impl Shared {
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }
 
+    /// Whether a segment is still published. One that retention took away in the meantime is not.
+    fn has_segment(&self, log: LogId, base: i64) -> bool {
+        let state = self.state.read();
+        let segments = state.logs.get(&log).map(|log| log.segments.as_slice());
+        segments.unwrap_or_default().iter().any(|segment| segment.base == base)
+    }
+
     fn read_error(&self, log: LogId, start: &Start, error: WalkError) -> ReadError {
         let file = start.segment.file.path.clone();
         match error {
             WalkError::Io(source) if source.kind() == io::ErrorKind::NotFound => {
-                let (log_start, end) = (start.log_start, start.high_watermark);
-                ReadError::OffsetOutOfRange {
-                    offset: start.segment.base,
-                    start: log_start,
-                    end,
+                let offset = start.segment.base;
+                if self.has_segment(log, offset) {
+                    let (position, reason) = (0, "the file is missing".to_owned());
+                    return self.read_error(
+                        log,
+                        start,
+                        WalkError::Damaged {
+                            offset,
+                            position,
+                            reason,
+                        },
+                    );
                 }
+                let (start, end) = (start.log_start, start.high_watermark);
+                ReadError::OffsetOutOfRange { offset, start, end }
             }
             WalkError::Io(source) => ReadError::Io { file, source },
             WalkError::Damaged {

@@ -67,6 +67,12 @@ impl JournalReader {
         self.dir.join(journal::file_name(number))
     }
 
+    /// The number of a file that does not exist yet.
+    pub fn next_file(&self, manifest: &Manifest) -> u64 {
+        let last = self.files.keys().next_back().copied().unwrap_or(0);
+        last.max(manifest.journal_file) + 1
+    }
+
     fn read(&self, number: u64, position: u64, len: usize) -> Result<Vec<u8>, OpenError> {
         let Some(file) = self.files.get(&number) else {
             return Ok(Vec::new());
@@ -111,10 +117,11 @@ impl JournalReader {
         let mut place = (manifest.journal_file, manifest.journal_position);
         let mut expected = manifest.checkpoint_lsn + 1;
         loop {
-            // A frame stands on the next boundary, or at the start of the next file.
+            // A frame stands on the next boundary, or at the start of a later file: the next one, or that of a recovery.
             let mut unreadable = None;
             let mut good = None;
-            for (file, position) in [place, (place.0 + 1, 0)] {
+            let later = self.files.range(place.0 + 1..).map(|(file, _)| (*file, 0));
+            for (file, position) in std::iter::once(place).chain(later) {
                 let Some(header) = self.header_at(file, position)? else {
                     continue;
                 };
@@ -216,6 +223,48 @@ impl JournalReader {
             }
         }
         Ok(None)
+    }
+
+    /// Writes the last frame once more, to a new file, and makes it durable there. Its sync may have failed before this
+    /// start, so that only the page cache has it, which may forget it at any time: what is applied to segments must not
+    /// vanish from the journal. All earlier frames were durable before the last one was written.
+    pub fn secure_last(&mut self, disk: &dyn Disk, found: &mut [Found], manifest: &Manifest) -> Result<(), OpenError> {
+        let Some(last) = found.last_mut().filter(|_| !planted(Planted::AcceptUnstableFrame)) else {
+            return Ok(());
+        };
+        let mut bytes = self.read_again(last)?;
+        // Starts that fail one after the other write the same bytes to the same file.
+        let mut number = self.next_file(manifest);
+        for later in self.files.range(last.file + 1..).map(|(later, _)| *later) {
+            let copy = self.header_at(later, 0)?;
+            if copy.is_some_and(|copy| copy.lsn == last.header.lsn) {
+                number = later;
+            }
+        }
+        let (file, position) = (number, 0);
+        last.header = FrameHeader {
+            file,
+            position,
+            ..last.header.clone()
+        };
+        last.header.seal(&mut bytes);
+        (last.file, last.position) = (file, position);
+        let path = self.path(number);
+        let write = || {
+            let mode = if disk.exists(&path)? {
+                Open::ReadWrite
+            } else {
+                Open::CreateNew
+            };
+            let file = disk.open(&path, mode)?;
+            file.write_at(&bytes, 0)?;
+            file.sync_all()?;
+            disk.sync_dir(&self.dir)?;
+            Ok(file)
+        };
+        let file = write().map_err(OpenError::io("cannot write", &path))?;
+        self.files.insert(number, file);
+        Ok(())
     }
 
     /// The frame's bytes once more. A frame that checked before and does not now means that the page cache

@@ -28,7 +28,7 @@ mod tidy;
 
 use journal_reader::{JournalReader, logs_hit};
 use replay::Replay;
-use tidy::remove_unnamed;
+use tidy::tidy;
 
 /// What recovery found, ready to go on from.
 pub(crate) struct Recovered {
@@ -52,8 +52,9 @@ pub(crate) fn recover(
         None => first_manifest(disk, data_dir, new_catalog())?,
     };
     let mut state = state_of(disk, data_dir, &manifest)?;
-    let journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
-    let (found, lost) = journal.walk(&manifest)?;
+    let mut journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
+    let (mut found, lost) = journal.walk(&manifest)?;
+    journal.secure_last(disk, &mut found, &manifest)?;
 
     // First the control log: which logs are alive decides what becomes of all other parts.
     let mut dropped_starts = BTreeSet::new();
@@ -99,12 +100,11 @@ pub(crate) fn recover(
         .max(last_lost);
     state.lsn = lsn;
     state.drop_below_starts(lsn, dropped_starts);
-    remove_unnamed(disk, &mut state, data_dir, &mut dirty)?;
+    tidy(disk, &mut state, data_dir, &mut dirty)?;
     read_first_timestamps(disk, &mut state)?;
     begin_leader_epoch(&mut state);
 
-    let last_file = journal.files.keys().next_back().copied().unwrap_or(0);
-    let next_journal_file = last_file.max(manifest.journal_file) + 1;
+    let next_journal_file = journal.next_file(&manifest);
     state.journal_end = (next_journal_file, 0);
     let damaged = damaged_files(&state);
     let spare = journal
@@ -213,8 +213,9 @@ fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Sta
         let dir = log_dir(data_dir, stored.log);
         let mut log = LogState::from_stored(stored, dir, config);
         if let Some(lsn) = stored.producers {
-            let path = log.dir.join(snapshot_name(newest_if_planted(disk, &log.dir, lsn)));
-            log.producers = match load_producers(disk, &path) {
+            let lsn = newest_if_planted(disk, &log.dir, lsn);
+            let path = log.dir.join(snapshot_name(lsn));
+            log.producers = match load_producers(disk, &path, lsn) {
                 Ok(table) => table,
                 Err(error) => {
                     tracing::warn!("rebuilding {}: {error}", path.display());

@@ -1,7 +1,6 @@
 //! Writes the frames above the checkpoint to their segments again, and fences logs that lost some.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, Open};
@@ -22,9 +21,9 @@ pub(super) struct Replay<'a> {
     pub disk: &'a dyn Disk,
     pub state: &'a mut State,
     pub dirty: Dirty,
-    /// Segments that were cut to what the manifest says and are being written.
+    /// Segments that are being written. What stands in them behind that is looked at, and cut, at the end.
     pub opened: HashMap<(LogId, i64), Arc<segment::SegmentFile>>,
-    /// Logs that will be fenced: their segments are not cut, they may hold the only good copy.
+    /// Logs that will be fenced: their segments may hold the only good copy.
     pub doomed: BTreeSet<LogId>,
 }
 
@@ -68,7 +67,7 @@ impl Replay<'_> {
         self.state.apply_runs(&[AppliedRun { part, headers, file }], time_ms);
     }
 
-    /// The segment that a part goes to: cut to the manifest's length, or emptied if it is above.
+    /// The segment that a part goes to.
     fn open(&mut self, part: &Part) -> Result<Arc<segment::SegmentFile>, OpenError> {
         let key = (part.log, part.segment_base);
         if let Some(file) = self.opened.get(&key) {
@@ -85,12 +84,8 @@ impl Replay<'_> {
         {
             Some(segment) => {
                 let path = segment.file.path.clone();
-                let handles = segment.file.handles(self.disk, Open::ReadWrite);
-                let handles = handles.map_err(OpenError::io("cannot open", &path))?;
-                let trusting = planted(Planted::IgnorePosition) || planted(Planted::TrustSegment);
-                if !self.doomed.contains(&part.log) && !trusting {
-                    cut(&*handles.writer, segment.size_bytes).map_err(OpenError::io("cannot cut", &path))?;
-                }
+                let opened = segment.file.handles(self.disk, Open::ReadWrite);
+                opened.map_err(OpenError::io("cannot open", &path))?;
                 if matches!(segment.index, IndexState::Stored) {
                     let loaded = segment
                         .load_index(self.disk)
@@ -107,11 +102,10 @@ impl Replay<'_> {
                     dir.join(segment::file_name(part.segment_base)),
                 ));
                 let exists = self.disk.exists(&file.path);
-                let opened = if self.doomed.contains(&part.log) && exists.is_ok_and(|exists| exists) {
-                    file.handles(self.disk, Open::ReadWrite).map(|_| ())
-                } else {
-                    crate::committer::new_or_emptied(self.disk, &file)
-                };
+                let opened = exists.and_then(|exists| {
+                    let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
+                    file.handles(self.disk, mode)
+                });
                 opened.map_err(OpenError::io("cannot create", &file.path))?;
                 file
             }
@@ -122,25 +116,8 @@ impl Replay<'_> {
         Ok(file)
     }
 
-    /// The planted bug again: what was trusted stays, what is behind it goes.
-    fn cut_late(&self) {
-        for ((log, base), file) in &self.opened {
-            let segments = self.state.logs.get(log).map(|log| log.segments.as_slice());
-            let segment = segments
-                .unwrap_or_default()
-                .iter()
-                .find(|segment| segment.base == *base);
-            if let (Some(segment), Ok(handles)) = (segment, file.handles(self.disk, Open::ReadWrite)) {
-                let _ = cut(&*handles.writer, segment.size_bytes);
-            }
-        }
-    }
-
     /// Makes durable what the segments of newly fenced logs hold, if only in the page cache.
     pub fn preserve(&mut self) -> Result<(), OpenError> {
-        if planted(Planted::TrustSegment) {
-            self.cut_late();
-        }
         for log in &self.doomed {
             let Some(state) = self.state.logs.get(log) else {
                 continue;
@@ -199,9 +176,4 @@ impl Replay<'_> {
 fn looks_right(file: &dyn DiskFile, run: &[u8], part: &Part) -> bool {
     let mut seen = vec![0; run.len()];
     file.read_at(&mut seen, u64::from(part.position)).is_ok() && seen == run
-}
-
-/// Cuts a file. A file that is shorter than the manifest says stays: reading it will name the damage.
-pub(super) fn cut(file: &dyn DiskFile, len: u64) -> io::Result<()> {
-    if file.len()? > len { file.set_len(len) } else { Ok(()) }
 }

@@ -46,6 +46,8 @@ impl Simulation {
             skip: self.rng.random_range(0..3),
         };
         self.note(|| format!("{fault:?}"));
+        // It may hit the journal, whose pages are then not what is on the disk.
+        self.unstable |= fault.on == Some(Operation::Sync);
         self.disk.inject(fault);
     }
 
@@ -239,6 +241,7 @@ impl Simulation {
             self.disk.flip_bit(path, at, bit).map_err(|e| e.to_string())?;
         }
         self.report.damages += 1;
+        self.harmed = true;
         match self.recover() {
             Ok(()) => {
                 let fences = self.engine()?.health().fences.len() as u64;

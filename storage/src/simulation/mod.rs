@@ -6,9 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod aftermath;
+pub mod bit_rot;
 mod checks;
+pub mod disk_faults;
 mod harm;
 mod ledger;
+#[cfg(test)]
 mod tests;
 mod traffic;
 
@@ -37,7 +40,8 @@ const DECODE_BYTES: usize = 1 << 20;
 
 /// What a run was like, to see that it was worth its time and that it repeats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+#[allow(missing_docs)]
+pub struct Report {
     pub acknowledged: u64,
     pub refused: u64,
     pub crashes: u64,
@@ -82,12 +86,14 @@ struct Simulation {
     armed: bool,
     /// The page cache may show journal bytes that the disk does not have: a start may be refused for it.
     unstable: bool,
+    /// Bits were flipped, or the page cache lied at some time: logs may be fenced.
+    harmed: bool,
     last_refusal: Option<WriteError>,
     trace: bool,
 }
 
 /// Runs one seed to its end.
-pub(crate) fn run(seed: u64) -> Result<Report, Violation> {
+pub fn run(seed: u64) -> Result<Report, Violation> {
     Simulation::new(seed)
         .run()
         .map_err(|violation| format!("seed {seed}: {violation}"))
@@ -127,6 +133,7 @@ impl Simulation {
             },
             armed: false,
             unstable: false,
+            harmed: false,
             last_refusal: None,
             trace: std::env::var_os("RIVERLOG_SEED").is_some(),
             rng,
@@ -341,6 +348,22 @@ impl Simulation {
         Err("commit steps do not come to an end".into())
     }
 
+    /// Some write sets, each answered, with the clock going on, unless something stops them.
+    fn write_some(&mut self, count: usize) -> Result<(), Violation> {
+        for _ in 0..count {
+            if self.disk.has_crashed() || self.engine()?.health().poisoned.is_some() {
+                break;
+            }
+            self.clock.advance_ms(700);
+            let now_ms = self.clock.now_ms();
+            if let Some(attempt) = self.traffic.next(&mut self.rng, &mut self.ledger, now_ms)? {
+                self.submit(attempt)?;
+                self.settle()?;
+            }
+        }
+        Ok(())
+    }
+
     fn read_somewhere(&mut self) -> Result<(), Violation> {
         let logs: Vec<LogId> = self.ledger.logs.keys().copied().collect();
         if logs.is_empty() || self.disk.has_crashed() {
@@ -433,6 +456,7 @@ impl Simulation {
         self.answers = Answers::default();
         self.report.power_cuts += u64::from(power);
         self.note(|| if power { "power cut".into() } else { "restart".into() });
+        self.harmed |= self.unstable;
         self.unstable &= !power;
         self.disk = self.after_stop(power);
         self.armed = false;
@@ -504,6 +528,11 @@ impl Simulation {
 
     fn check_recovered(&mut self) -> Result<(), Violation> {
         let shown = self.show()?;
+        ensure!(
+            self.harmed || shown.fenced.is_empty(),
+            "logs {:?} are fenced and nothing was damaged",
+            shown.fenced
+        );
         self.ledger.recovered(&shown)?;
         self.traffic.recovered(&self.ledger);
         self.check_files(&shown)?;

@@ -133,3 +133,55 @@ mod planted {
         damage_above_checkpoint: DamageAboveCheckpoint,
     }
 }
+
+/// Runs the cases of a campaign on two threads, and says which failed.
+fn exhaust(cases: usize, case: impl Fn(usize) -> Result<(), Violation> + Sync) {
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (failures, case) = (&failures, &case);
+            scope.spawn(move || {
+                for number in (thread..cases).step_by(2) {
+                    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(number))) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(violation)) => failures.lock().push(violation),
+                        Err(_) => failures.lock().push(format!("case {number} panicked")),
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner();
+    for failure in failures.iter().take(20) {
+        println!("{failure}");
+    }
+    assert!(failures.is_empty(), "{} of {cases} cases failed", failures.len());
+}
+
+#[test]
+fn no_harm_to_one_file_goes_unnoticed() {
+    let rot = bit_rot::BitRot::new().unwrap();
+    let verdicts = Mutex::new(std::collections::BTreeMap::new());
+    exhaust(rot.len(), |case| {
+        let (kind, _, verdict) = rot.run(case)?;
+        *verdicts.lock().entry((kind, verdict)).or_insert(0_u64) += 1;
+        Ok(())
+    });
+    println!("{} cases: {:?}", rot.len(), verdicts.into_inner());
+}
+
+#[test]
+fn no_failing_call_loses_anything() {
+    use disk_faults::{FAILURES, run};
+    exhaust(FAILURES.len(), |failure| {
+        let struck = (0..)
+            .map(|call| run(FAILURES[failure], call))
+            .take_while(|ran| !matches!(ran, Ok(None)));
+        let failed: Vec<Violation> = struck.filter_map(Result::err).take(20).collect();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(failed.join("\n"))
+        }
+    });
+}

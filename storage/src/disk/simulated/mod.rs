@@ -76,6 +76,10 @@ struct State {
     faults: Vec<Fault>,
     /// Operations until the machine stops.
     budget: Option<u64>,
+    /// Operations until there is no space left.
+    full_after: Option<u64>,
+    /// The first operation that failed.
+    struck: Option<(Operation, PathBuf)>,
     crashed: bool,
     operations: u64,
     history: u32,
@@ -123,6 +127,7 @@ impl State {
         if let Some(left) = &mut self.budget {
             if *left == 0 {
                 self.crashed = true;
+                self.struck.get_or_insert_with(|| (on, path.into()));
                 return Ok(Fate::Crash);
             }
             *left -= 1;
@@ -132,6 +137,7 @@ impl State {
             if fault.on.is_none_or(|k| k == on) && text.contains(&fault.path) {
                 if fault.skip == 0 {
                     self.faults.remove(index);
+                    self.struck.get_or_insert_with(|| (on, path.into()));
                     return Ok(Fate::Fail);
                 }
                 fault.skip -= 1;
@@ -187,13 +193,16 @@ impl State {
         linked.map(|file| file.page_count() * PAGE_LEN as u64).sum()
     }
 
-    fn reserve(&self, node: Node, pos: u64, len: usize) -> io::Result<()> {
-        let Some(capacity_bytes) = self.capacity_bytes else {
+    fn reserve(&mut self, node: Node, pos: u64, len: usize) -> io::Result<()> {
+        let full = self.full_after.is_some_and(|operations| self.operations > operations);
+        let Some(capacity_bytes) = self.capacity_bytes.or(full.then_some(0)) else {
             return Ok(());
         };
         let file = self.files.get(&node);
         let needed = file.map_or(0, |f| f.new_pages(pos, len)) * PAGE_LEN as u64;
         if needed > 0 && self.used_bytes() + needed > capacity_bytes {
+            let path = self.path_of(node);
+            self.struck.get_or_insert((Operation::Write, path));
             return Err(io::Error::new(io::ErrorKind::StorageFull, "simulated disk is full"));
         }
         Ok(())
@@ -290,6 +299,8 @@ impl SimulatedDisk {
             reads_per_eviction: 1,
             faults: Vec::new(),
             budget: None,
+            full_after: None,
+            struck: None,
             crashed: false,
             operations: 0,
             history: 0,
@@ -324,6 +335,8 @@ impl SimulatedDisk {
         state.locks.clear();
         state.faults.clear();
         state.budget = None;
+        state.full_after = None;
+        state.struck = None;
         state.crashed = false;
         state.reads_per_eviction = [1, 4, 20][state.rng.random_range(0..3)];
         Self::from_state(state)
@@ -338,6 +351,17 @@ impl SimulatedDisk {
     /// every call after it, reads too, fail.
     pub fn crash_after(&self, operations: u64) {
         self.state.lock().budget = Some(operations);
+    }
+
+    /// Lets `operations` more calls that change the disk succeed; from then on there is no space for what needs some.
+    pub fn fill_after(&self, operations: u64) {
+        let mut state = self.state.lock();
+        state.full_after = Some(state.operations + operations);
+    }
+
+    /// The first call since the last start that failed.
+    pub fn struck(&self) -> Option<(Operation, PathBuf)> {
+        self.state.lock().struck.clone()
     }
 
     /// Whether the machine has stopped.
