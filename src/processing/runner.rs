@@ -278,6 +278,10 @@ impl<L: Log, P: Processor> Runner<L, P> {
     fn refresh_inputs(&mut self) -> Result<(), JobError> {
         let before = self.task.inputs.len();
         let replaced = inputs::refresh(&*self.log, &self.job, self.committed.as_ref(), &mut self.task.inputs)?;
+        if replaced {
+            // They go by the numbers of the inputs, and a new incarnation has not been read to its end yet.
+            self.idle_clocks.clear();
+        }
         self.idle_clocks.resize(self.task.inputs.len(), IdleClock::default());
         if replaced || self.task.inputs.len() != before {
             let ids: Vec<_> = self.task.inputs.iter().map(|input| input.id).collect();

@@ -369,6 +369,52 @@ fn lost_input_stops_the_job_or_is_passed_over() {
 }
 
 #[test]
+fn partitions_that_a_recreated_topic_no_longer_has_are_let_go() {
+    let recreate = |log: &MemoryLog, partitions: u32| {
+        log.delete_topic("in");
+        log.create_topic("in", partitions);
+    };
+    for restart in [false, true] {
+        let lenient = JobOptions {
+            on_lost_input: OnLostInput::Earliest,
+            idle_timeout: None,
+            ..options()
+        };
+        let mut driver = TestDriver::with_partitions(sums(0, lenient), 3).unwrap();
+        for partition in 0..3 {
+            driver.log().append("in", partition, record(1, "a 1")).unwrap();
+        }
+        driver.run().unwrap();
+        recreate(driver.log(), 1);
+        if restart {
+            driver.crash().unwrap();
+        }
+        driver.pipe("in", record(2, "a 10")).unwrap();
+        // Nothing that is gone holds the watermark back, though no partition ever counts as idle.
+        driver.pipe("in", record(60_000, "!")).unwrap();
+        assert_eq!(texts(&driver.take("out")), ["a 0 13"], "restart: {restart}");
+        let inputs = &driver.committed().unwrap().inputs;
+        assert_eq!(
+            inputs
+                .iter()
+                .map(|input| (input.partition, input.to))
+                .collect::<Vec<_>>(),
+            [(0, 2)]
+        );
+
+        // More partitions again: those are new ones, read from their beginning.
+        recreate(driver.log(), 2);
+        if restart {
+            driver.crash().unwrap();
+        }
+        driver.log().append("in", 1, record(60_001, "b 1")).unwrap();
+        driver.log().append("in", 1, record(120_000, "!")).unwrap();
+        driver.pipe("in", record(120_000, "!")).unwrap();
+        assert_eq!(texts(&driver.take("out")), ["b 1 1"], "restart: {restart}");
+    }
+}
+
+#[test]
 fn a_changed_job_is_refused_with_the_operator_named() {
     let log = Arc::new(MemoryLog::default());
     log.create_topic("in", 1);
