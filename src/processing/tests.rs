@@ -1,7 +1,11 @@
 //! The engine as a whole, on the log in memory: exactly once through crashes, whatever the order of its input.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use riverlog_storage::clock::ManualClock;
@@ -925,6 +929,22 @@ fn a_job_on_its_own_thread_runs_stops_and_reports() {
     assert!(matches!(status.state, JobState::Failed(_)));
     let error = handle.join().unwrap_err().to_string();
     assert_eq!(error, "job 'panics' failed: its code panicked: what a record");
+}
+
+#[test]
+fn a_job_pauses_before_it_is_tried_again() {
+    let log = Arc::new(MemoryLog::default());
+    log.create_topic("in", 1);
+    // The answer that refuses the commit also wakes the job, and must not end its pause.
+    log.refuse_next_commit();
+    let began = Instant::now();
+    let handle = spawn_on(log, sums(0, options()), Arc::new(ManualClock::new(0))).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let status = runtime.block_on(handle.wait_for(|status| status.epoch == 1));
+    assert_eq!((status.state, status.epoch), (JobState::Running, 1));
+    assert!(began.elapsed() >= runtime::FIRST_RETRY, "{:?}", began.elapsed());
+    handle.stop();
+    handle.join().unwrap();
 }
 
 #[test]
