@@ -111,8 +111,6 @@ struct SlotState {
     memberships: usize,
     joins: HashMap<Token, oneshot::Sender<Result<Joined, Refused>>>,
     syncs: HashMap<Token, oneshot::Sender<Result<Synced, Error>>>,
-    /// The earliest deadline that the timers know of.
-    armed: Option<u64>,
     /// No longer in the map: whoever still holds the slot has to look again.
     removed: bool,
 }
@@ -126,7 +124,6 @@ impl Slot {
             memberships: 0,
             joins: HashMap::new(),
             syncs: HashMap::new(),
-            armed: None,
             removed: false,
         };
         Arc::new(Self {
@@ -166,7 +163,7 @@ impl GroupCoordinator {
         });
         let slots: Vec<Arc<Slot>> = shared.slots.read().values().cloned().collect();
         for slot in slots {
-            shared.arm(&slot, &mut slot.state.lock());
+            shared.arm(&slot, &slot.state.lock());
         }
         tokio::spawn(journal::apply(Arc::downgrade(&shared), receiver));
         tokio::spawn(timers::run(
@@ -394,20 +391,15 @@ impl Shared {
         self.arm(slot, state);
     }
 
-    fn arm(&self, slot: &Arc<Slot>, state: &mut SlotState) {
-        let Some(deadline) = state.group.next_deadline() else {
-            return;
-        };
-        if state.armed.is_none_or(|armed| deadline < armed) {
-            state.armed = Some(deadline);
-            self.timers.add(deadline, slot.id.clone());
+    fn arm(&self, slot: &Slot, state: &SlotState) {
+        if let Some(deadline) = state.group.next_deadline() {
+            self.timers.add(deadline, &slot.id);
         }
     }
 
     /// Time has passed for a group.
     fn tick(&self, group: &str) {
         let _ = self.with(group, false, |slot, state| {
-            state.armed = None;
             let actions = state.group.tick(self.now());
             self.run(slot, state, actions);
             let void = state.group.is_idle() && state.offsets.is_empty() && !state.has_membership();
