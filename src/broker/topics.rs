@@ -14,6 +14,11 @@ const INTERNAL_TOPICS: [&str; 3] = [CONTROL_TOPIC, "__consumer_offsets", "__tran
 /// The topics with the states of jobs, one for each.
 const JOB_STATE_PREFIX: &str = "__job_state.";
 
+/// The topic with a job's state. That it is there is the job's registration: it outlives restarts, and clients cannot delete it.
+pub fn job_state_topic(job: &str) -> String {
+    format!("{JOB_STATE_PREFIX}{job}")
+}
+
 const MAX_NAME_BYTES: usize = 249;
 
 /// Whether the broker keeps this topic for itself.

@@ -578,7 +578,7 @@ async fn the_lag_of_a_group_is_told() {
         .ok();
     let offsets = [(Arc::from("t"), 0, 2)];
     let groups = site.http.broker.groups();
-    groups.reserve("readers").await.unwrap();
+    groups.prepare_for_job("readers").await.unwrap();
     groups
         .commit_in("readers", &offsets, riverlog_storage::WriteSet::default())
         .await

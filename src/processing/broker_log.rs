@@ -14,9 +14,8 @@ use super::{
     log::{Commit, CommitDone, Ends, Fetched, JobLog, Log, LogError, PartitionId, Subscription, TopicInfo, Wake},
     processor::Processor,
     runtime::{JobHandle, spawn_on},
-    state_log,
 };
-use crate::broker::{Broker, BrokerError, append::build_batches, topic_config};
+use crate::broker::{Broker, BrokerError, append::build_batches, topic_config, topics::job_state_topic};
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
 const STATE_MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -161,12 +160,12 @@ impl Log for BrokerLog {
             ("retention.bytes".to_owned(), "-1".to_owned()),
             ("max.message.bytes".to_owned(), STATE_MAX_MESSAGE_BYTES.to_string()),
         ]);
-        let state = self.ensure_topic(&state_log::topic(job), Some(1), &configs)?;
+        // From here on the group of this name is the job's: no client commits to it, joins it or deletes it.
+        let state = self.ensure_topic(&job_state_topic(job), Some(1), &configs)?;
         let state = state.partitions.first().copied();
         let state = state.ok_or_else(|| LogError::Failed("the topic of the job's state has no partition".into()))?;
-        // From here on the group is the job's: nobody else commits to it, joins it or deletes it.
-        let reserved = self.runtime.block_on(self.broker.groups().reserve(job));
-        reserved.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let prepared = self.runtime.block_on(self.broker.groups().prepare_for_job(job));
+        prepared.map_err(|error| LogError::Unavailable(error.to_string()))?;
         let name = epoch_name(job);
         for _ in 0..START_ATTEMPTS {
             let incarnation = self.broker.catalog().epoch(&name).unwrap_or(0) + 1;

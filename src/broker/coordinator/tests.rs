@@ -318,6 +318,20 @@ async fn old_offsets_of_an_empty_group_expire_and_the_group_with_them() {
     close(broker).await;
 }
 
+async fn assert_clients_keep_off(broker: &Broker) {
+    let groups = broker.groups();
+    assert_eq!(groups.commit("job", tool(&[(0, 1)])).await, Err(Error::Reserved));
+    assert_eq!(groups.delete("job").await, Err(Error::Reserved));
+    assert_eq!(
+        groups.delete_offsets("job", vec![("t".into(), 0)]).await,
+        Err(Error::Reserved)
+    );
+    assert_eq!(
+        groups.join("job", joining("m")).await.unwrap_err().error,
+        Error::Reserved
+    );
+}
+
 #[tokio::test]
 async fn a_job_commits_with_its_own_write_and_clients_keep_off() {
     let dir = tempfile::tempdir().unwrap();
@@ -326,7 +340,12 @@ async fn a_job_commits_with_its_own_write_and_clients_keep_off() {
         .create_topic("out", Some(1), Default::default(), false)
         .await
         .unwrap();
-    broker.groups().reserve("job").await.unwrap();
+    // As the start of a job does.
+    broker
+        .create_topic("__job_state.job", Some(1), Default::default(), false)
+        .await
+        .unwrap();
+    broker.groups().prepare_for_job("job").await.unwrap();
     let mut builder = riverlog_storage::batch::BatchBuilder::new();
     let record = riverlog_storage::record::Record {
         key: None,
@@ -354,15 +373,14 @@ async fn a_job_commits_with_its_own_write_and_clients_keep_off() {
         (2, topic.partitions[0])
     );
     assert_eq!(offsets(&broker, "job").await, [(0, 11)]);
-    assert_eq!(
-        broker.groups().commit("job", tool(&[(0, 1)])).await,
-        Err(Error::Reserved)
-    );
-    assert_eq!(broker.groups().delete("job").await, Err(Error::Reserved));
-    assert_eq!(
-        broker.groups().join("job", joining("m")).await.unwrap_err().error,
-        Error::Reserved
-    );
+    assert_clients_keep_off(&broker).await;
+    close(broker).await;
+
+    // Nobody has started the job again, and still the group is its own.
+    let broker = open(dir.path()).await;
+    assert_clients_keep_off(&broker).await;
+    broker.groups().shared.expire().await;
+    assert_eq!(offsets(&broker, "job").await, [(0, 11)]);
     close(broker).await;
 }
 

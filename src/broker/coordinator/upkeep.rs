@@ -52,7 +52,7 @@ impl Shared {
         slot: &Arc<Slot>,
         state: &mut SlotState,
     ) -> Result<Option<oneshot::Receiver<Result<riverlog_storage::Receipt, riverlog_storage::WriteError>>>, Error> {
-        if state.removed || state.offsets.in_doubt() || self.reserved.read().contains(&slot.id) {
+        if state.removed || state.offsets.in_doubt() || self.is_of_job(&slot.id) {
             return Ok(None);
         }
         let expired = self.expired(state);
