@@ -138,13 +138,15 @@ impl Broker {
         }
     }
 
-    /// Deletes a topic and its records.
+    /// Deletes a topic, its records, and the offsets that groups have committed for it.
     pub async fn delete_topic(&self, id: Uuid) -> Result<(), BrokerError> {
         let topic = self.topic_by_id(id)?;
         if is_internal(&topic.name) {
             return Err(BrokerError::InternalTopic(topic.name.clone()));
         }
-        self.change(Change::DeleteTopic { id }).await
+        self.change(Change::DeleteTopic { id }).await?;
+        self.groups().forget_topic(&topic).await;
+        Ok(())
     }
 
     /// Grows a topic to `total` partitions.

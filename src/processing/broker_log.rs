@@ -15,7 +15,9 @@ use super::{
     processor::Processor,
     runtime::{JobHandle, spawn_on},
 };
-use crate::broker::{Broker, BrokerError, append::build_batches, topic_config, topics::job_state_topic};
+use crate::broker::{
+    Broker, BrokerError, append::build_batches, coordinator::JobOffset, topic_config, topics::job_state_topic,
+};
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
 const STATE_MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -201,9 +203,14 @@ impl Log for BrokerLog {
         }
         let broker = Arc::clone(&self.broker);
         self.runtime.spawn(async move {
-            let offsets: Vec<(Arc<str>, i32, i64)> = offsets
+            let offsets: Vec<JobOffset> = offsets
                 .into_iter()
-                .map(|(topic, partition, offset)| (topic.into(), i32::try_from(partition).unwrap_or(i32::MAX), offset))
+                .map(|read| JobOffset {
+                    topic: read.topic.into(),
+                    topic_id: read.topic_id,
+                    partition: i32::try_from(read.partition).unwrap_or(i32::MAX),
+                    offset: read.offset,
+                })
                 .collect();
             // The coordinator adds the offsets to the write set, and serves them once it is published.
             let result = broker.groups().commit_in(&group, &offsets, write_set).await;

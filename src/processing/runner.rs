@@ -13,13 +13,14 @@ use std::{
 
 use parking_lot::Mutex;
 use riverlog_storage::{clock::Clock, record::Record};
+use uuid::Uuid;
 
 use super::{
     epoch::{EpochInput, Frame, read_order},
     error::JobError,
     inputs,
     job::Job,
-    log::{Commit, JobLog, Log, LogError, Subscription, TopicInfo, Wake},
+    log::{Commit, Consumed, JobLog, Log, LogError, Subscription, TopicInfo, Wake},
     planted::{Bug, planted},
     processor::Processor,
     state_log::{self, Snapshot},
@@ -319,7 +320,12 @@ impl<L: Log, P: Processor> Runner<L, P> {
             log: self.job_log.clone(),
             outputs: outputs.collect(),
             offsets: read
-                .map(|input| (input.topic.clone(), input.partition, input.to))
+                .map(|input| Consumed {
+                    topic: input.topic.clone(),
+                    topic_id: Uuid::from_bytes(input.topic_id),
+                    partition: input.partition,
+                    offset: input.to,
+                })
                 .collect(),
             state_start: None,
             state,

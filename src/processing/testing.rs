@@ -273,8 +273,9 @@ impl Logs {
         if let (Some(start), Some(state)) = (commit.state_start, self.partitions.get_mut(&commit.log.state)) {
             state.start = state.start.max(start);
         }
-        for (topic, partition, offset) in commit.offsets {
-            self.offsets.insert((commit.job.clone(), topic, partition), offset);
+        for read in commit.offsets {
+            let place = (commit.job.clone(), read.topic, read.partition);
+            self.offsets.insert(place, read.offset);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ use crate::groups::{
 };
 
 pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
-pub use commits::{CommitRequest, FetchedOffset, Wanted};
+pub use commits::{CommitRequest, FetchedOffset, JobOffset, Wanted};
 
 use journal::Settled;
 use timers::Timers;
