@@ -89,7 +89,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says what is in the way.
     pub async fn start(config: Config) -> Result<Self, ServerError> {
-        raise_open_files_limit();
+        let open_files = raise_open_files_limit();
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push((bind(&config, "kafka address", &listener.addr).await?, listener));
@@ -97,7 +97,9 @@ impl Server {
         let (http_socket, http_addr) = bind(&config, "http address", &config.http_addr).await?;
 
         let storage = open_storage(&config).await?;
-        let broker = Broker::open(storage, config.broker.clone()).await?;
+        let mut options = config.broker.clone();
+        options.max_partitions = max_partitions(options.max_partitions, open_files);
+        let broker = Broker::open(storage, options).await?;
         let metrics = Metrics::default();
         let shutdown = Shutdown::new();
         let mut tasks = JoinSet::new();
@@ -226,22 +228,42 @@ async fn bind(config: &Config, what: &'static str, addr: &HostPort) -> Result<(T
     Ok((socket, bound))
 }
 
-/// Segments and connections are open files, and the usual soft limit of 1024 is meant for `select`.
-fn raise_open_files_limit() {
+/// Segments and connections are open files, and the usual soft limit of 1024 is meant for `select`. Gives the limit that holds
+/// from now on; none if there is none.
+fn raise_open_files_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
+    };
+    if before.current == before.maximum {
+        return before.current;
     }
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    ) {
-        tracing::warn!(%error, soft = limit.current, "the limit of open files stays as it is");
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => {
+            tracing::info!(before = ?before.current, now = ?before.maximum, "limit of open files raised");
+            before.maximum
+        }
+        Err(error) => {
+            tracing::warn!(%error, soft = ?before.current, "the limit of open files stays as it is");
+            before.current
+        }
     }
+}
+
+/// A partition that is written has its active segment open twice. Half of the files that may be open are for that, so that
+/// the other half is left for connections and readers: a broker out of files could write to no new segment either.
+fn max_partitions(configured: usize, open_files: Option<u64>) -> usize {
+    let possible = open_files.map_or(usize::MAX, |files| usize::try_from(files / 4).unwrap_or(usize::MAX));
+    if possible < configured {
+        tracing::info!(
+            possible,
+            configured,
+            "the limit of open files allows fewer partitions than max_partitions"
+        );
+    }
+    possible.min(configured)
 }
 
 #[cfg(test)]

@@ -99,3 +99,25 @@ async fn a_port_that_is_taken_is_named() {
     let error = refused(config).await;
     assert!(error.contains(&format!("http address 127.0.0.1:{port}")), "{error}");
 }
+
+#[tokio::test]
+async fn partitions_leave_half_of_the_open_files_to_others() {
+    assert_eq!(max_partitions(100_000, Some(4_096)), 1_024);
+    assert_eq!(max_partitions(1_000, Some(4_096)), 1_000);
+    assert_eq!(max_partitions(1_000, None), 1_000);
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::ephemeral(dir.path().join("data"));
+    config.broker.max_partitions = 1_000_000_000;
+    let server = Server::start(config).await.unwrap();
+    let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert_eq!(open_files.current, open_files.maximum, "the limit is raised");
+    let limit = max_partitions(1_000_000_000, open_files.current) as u32;
+    let too_many = server
+        .broker()
+        .create_topic("t", Some(limit + 1), Default::default(), false)
+        .await;
+    let refused = matches!(too_many, Err(BrokerError::TooManyPartitions { .. }));
+    assert!(refused, "{too_many:?}");
+    server.shutdown().await.unwrap();
+}

@@ -37,7 +37,8 @@ pub enum BrokerError {
     InvalidPartitions(String),
     /// More partitions than the broker allows.
     #[error(
-        "{requested} more partitions would exceed the limit of {limit} for this broker; raise max_partitions or delete topics"
+        "{requested} more partitions would exceed the limit of {limit} for this broker; delete topics, or raise \
+         max_partitions and the limit of open files (a partition counts as four)"
     )]
     TooManyPartitions {
         /// Partitions asked for.

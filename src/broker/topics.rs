@@ -14,6 +14,11 @@ const INTERNAL_TOPICS: [&str; 3] = [CONTROL_TOPIC, "__consumer_offsets", "__tran
 /// The topics with the states of jobs, one for each.
 const JOB_STATE_PREFIX: &str = "__job_state.";
 
+/// The topic with a job's state. That it is there is the job's registration: it outlives restarts, and clients cannot delete it.
+pub fn job_state_topic(job: &str) -> String {
+    format!("{JOB_STATE_PREFIX}{job}")
+}
+
 const MAX_NAME_BYTES: usize = 249;
 
 /// Whether the broker keeps this topic for itself.
@@ -133,13 +138,15 @@ impl Broker {
         }
     }
 
-    /// Deletes a topic and its records.
+    /// Deletes a topic, its records, and the offsets that groups have committed for it.
     pub async fn delete_topic(&self, id: Uuid) -> Result<(), BrokerError> {
         let topic = self.topic_by_id(id)?;
         if is_internal(&topic.name) {
             return Err(BrokerError::InternalTopic(topic.name.clone()));
         }
-        self.change(Change::DeleteTopic { id }).await
+        self.change(Change::DeleteTopic { id }).await?;
+        self.groups().forget_topic(&topic).await;
+        Ok(())
     }
 
     /// Grows a topic to `total` partitions.

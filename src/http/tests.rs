@@ -19,6 +19,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::broker::BrokerOptions;
+use crate::broker::coordinator::JobOffset;
 use crate::shutdown::Shutdown;
 
 pub(super) struct Site {
@@ -576,11 +577,16 @@ async fn the_lag_of_a_group_is_told() {
     site.post("/topics/t/records", "application/x-ndjson", "{\"value\":1}\n".repeat(5))
         .await
         .ok();
-    let offsets = [(Arc::from("t"), 0, 2)];
+    let read = JobOffset {
+        topic: "t".into(),
+        topic_id: site.http.broker.topic("t").unwrap().id,
+        partition: 0,
+        offset: 2,
+    };
     let groups = site.http.broker.groups();
-    groups.reserve("readers").await.unwrap();
+    groups.prepare_for_job("readers").await.unwrap();
     groups
-        .commit_in("readers", &offsets, riverlog_storage::WriteSet::default())
+        .commit_in("readers", &[read], riverlog_storage::WriteSet::default())
         .await
         .unwrap();
     let metrics = site.get("/metrics").await.text();

@@ -14,9 +14,10 @@ use super::{
     log::{Commit, CommitDone, Ends, Fetched, JobLog, Log, LogError, PartitionId, Subscription, TopicInfo, Wake},
     processor::Processor,
     runtime::{JobHandle, spawn_on},
-    state_log,
 };
-use crate::broker::{Broker, BrokerError, append::build_batches, topic_config};
+use crate::broker::{
+    Broker, BrokerError, append::build_batches, coordinator::JobOffset, topic_config, topics::job_state_topic,
+};
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
 const STATE_MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -161,12 +162,12 @@ impl Log for BrokerLog {
             ("retention.bytes".to_owned(), "-1".to_owned()),
             ("max.message.bytes".to_owned(), STATE_MAX_MESSAGE_BYTES.to_string()),
         ]);
-        let state = self.ensure_topic(&state_log::topic(job), Some(1), &configs)?;
+        // From here on the group of this name is the job's: no client commits to it, joins it or deletes it.
+        let state = self.ensure_topic(&job_state_topic(job), Some(1), &configs)?;
         let state = state.partitions.first().copied();
         let state = state.ok_or_else(|| LogError::Failed("the topic of the job's state has no partition".into()))?;
-        // From here on the group is the job's: nobody else commits to it, joins it or deletes it.
-        let reserved = self.runtime.block_on(self.broker.groups().reserve(job));
-        reserved.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let prepared = self.runtime.block_on(self.broker.groups().prepare_for_job(job));
+        prepared.map_err(|error| LogError::Unavailable(error.to_string()))?;
         let name = epoch_name(job);
         for _ in 0..START_ATTEMPTS {
             let incarnation = self.broker.catalog().epoch(&name).unwrap_or(0) + 1;
@@ -202,9 +203,14 @@ impl Log for BrokerLog {
         }
         let broker = Arc::clone(&self.broker);
         self.runtime.spawn(async move {
-            let offsets: Vec<(Arc<str>, i32, i64)> = offsets
+            let offsets: Vec<JobOffset> = offsets
                 .into_iter()
-                .map(|(topic, partition, offset)| (topic.into(), i32::try_from(partition).unwrap_or(i32::MAX), offset))
+                .map(|read| JobOffset {
+                    topic: read.topic.into(),
+                    topic_id: read.topic_id,
+                    partition: i32::try_from(read.partition).unwrap_or(i32::MAX),
+                    offset: read.offset,
+                })
                 .collect();
             // The coordinator adds the offsets to the write set, and serves them once it is published.
             let result = broker.groups().commit_in(&group, &offsets, write_set).await;

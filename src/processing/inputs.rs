@@ -74,7 +74,8 @@ fn lost<P: Processor>(job: &Job<P>, reason: String) -> JobError {
 }
 
 /// Brings the list of input partitions up to date: those of a first look, those that were added since, and, if the job
-/// may pass over what was lost, those of a recreated topic. Says whether a partition was replaced.
+/// may pass over what was lost, those of a recreated topic. Says whether a partition was replaced or went away: then the
+/// numbers of the inputs may be others than before.
 pub fn refresh<L: Log, P: Processor>(
     log: &L,
     job: &Job<P>,
@@ -120,6 +121,11 @@ pub fn refresh<L: Log, P: Processor>(
                 }
             }
         }
+        // The topic may have been created again with fewer partitions. Then the first one was replaced above, which the job
+        // has allowed, and of the others there is nothing left to read.
+        let before = inputs.len();
+        inputs.retain(|input| input.source != index || input.topic_id == topic.id);
+        replaced |= inputs.len() != before;
     }
     Ok(replaced)
 }

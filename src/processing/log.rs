@@ -63,12 +63,25 @@ pub struct Commit {
     pub log: JobLog,
     /// Output records by partition, in order.
     pub outputs: Vec<(PartitionId, Vec<Record>)>,
-    /// Consumed up to here, exclusive: topic, partition, offset. For the tools that show lag; the truth is in the state.
-    pub offsets: Vec<(String, u32, i64)>,
+    /// How far the inputs are read. For the tools that show lag; the truth is in the state.
+    pub offsets: Vec<Consumed>,
     /// Records for the state partition.
     pub state: Vec<Record>,
     /// State records before this offset are no longer needed.
     pub state_start: Option<i64>,
+}
+
+/// How far an input partition is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumed {
+    /// Its topic.
+    pub topic: String,
+    /// The topic's incarnation.
+    pub topic_id: Uuid,
+    /// Its number.
+    pub partition: u32,
+    /// Up to here, exclusive.
+    pub offset: i64,
 }
 
 /// Called once, when the commit is durable or refused.

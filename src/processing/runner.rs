@@ -13,13 +13,14 @@ use std::{
 
 use parking_lot::Mutex;
 use riverlog_storage::{clock::Clock, record::Record};
+use uuid::Uuid;
 
 use super::{
     epoch::{EpochInput, Frame, read_order},
     error::JobError,
     inputs,
     job::Job,
-    log::{Commit, JobLog, Log, LogError, Subscription, TopicInfo, Wake},
+    log::{Commit, Consumed, JobLog, Log, LogError, Subscription, TopicInfo, Wake},
     planted::{Bug, planted},
     processor::Processor,
     state_log::{self, Snapshot},
@@ -278,6 +279,10 @@ impl<L: Log, P: Processor> Runner<L, P> {
     fn refresh_inputs(&mut self) -> Result<(), JobError> {
         let before = self.task.inputs.len();
         let replaced = inputs::refresh(&*self.log, &self.job, self.committed.as_ref(), &mut self.task.inputs)?;
+        if replaced {
+            // They go by the numbers of the inputs, and a new incarnation has not been read to its end yet.
+            self.idle_clocks.clear();
+        }
         self.idle_clocks.resize(self.task.inputs.len(), IdleClock::default());
         if replaced || self.task.inputs.len() != before {
             let ids: Vec<_> = self.task.inputs.iter().map(|input| input.id).collect();
@@ -315,7 +320,12 @@ impl<L: Log, P: Processor> Runner<L, P> {
             log: self.job_log.clone(),
             outputs: outputs.collect(),
             offsets: read
-                .map(|input| (input.topic.clone(), input.partition, input.to))
+                .map(|input| Consumed {
+                    topic: input.topic.clone(),
+                    topic_id: Uuid::from_bytes(input.topic_id),
+                    partition: input.partition,
+                    offset: input.to,
+                })
                 .collect(),
             state_start: None,
             state,

@@ -1,6 +1,10 @@
 //! A running job: a thread that steps its [`Runner`], starts it again when that may help, and tells how it is.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use riverlog_storage::clock::Clock;
 use tokio::sync::watch;
@@ -78,6 +82,19 @@ impl Stop {
 
     fn asked(&self) -> bool {
         self.asked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Waits for the whole time, unless the job is told to stop. The wake alone would not do: what the last runner had under
+    /// way, a commit's answer or a snapshot, notifies it as well.
+    fn wait_until_asked(&self, at_most: Duration) {
+        let began = Instant::now();
+        while !self.asked() {
+            let left = at_most.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            self.wake.wait(Some(left));
+        }
     }
 }
 
@@ -177,7 +194,7 @@ struct Driver<L: Log, P: Processor> {
     status: watch::Sender<JobStatus>,
 }
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
 impl<L: Log, P: Processor> Driver<L, P> {
@@ -208,7 +225,7 @@ impl<L: Log, P: Processor> Driver<L, P> {
                     tracing::warn!(job = self.job.name, %error, ?retry, "job is restored and tried again");
                     self.status
                         .send_modify(|status| status.state = JobState::Retrying(error));
-                    self.stop.wake.wait(Some(retry));
+                    self.stop.wait_until_asked(retry);
                     // Another start would take the job from whoever runs it by now.
                     if self.stop.asked() {
                         return Ok(());

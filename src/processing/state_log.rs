@@ -43,11 +43,6 @@ const SNAPSHOT_COMMIT_BYTES: usize = if cfg!(test) { 400 } else { 4 << 20 };
 /// How much is read at once when restoring.
 const READ_BYTES: usize = 4 << 20;
 
-/// The topic that holds a job's state.
-pub fn topic(job: &str) -> String {
-    format!("__job_state.{job}")
-}
-
 /// Tells snapshots apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotId {

@@ -45,8 +45,12 @@ use super::{
     planted::{Bug, planted},
     processor::Processor,
     runner::{Runner, Step},
-    state_log,
 };
+
+/// The topic that holds a job's state, named as on a broker.
+fn state_topic(job: &str) -> String {
+    format!("__job_state.{job}")
+}
 
 #[derive(Debug, Default)]
 struct Partition {
@@ -198,7 +202,7 @@ impl MemoryLog {
     pub fn topic_state(&self, job: &str) -> PartitionId {
         let logs = self.logs.lock();
         logs.topics
-            .get(&state_log::topic(job))
+            .get(&state_topic(job))
             .and_then(|topic| topic.partitions.first())
             .copied()
             .unwrap_or_default()
@@ -269,8 +273,9 @@ impl Logs {
         if let (Some(start), Some(state)) = (commit.state_start, self.partitions.get_mut(&commit.log.state)) {
             state.start = state.start.max(start);
         }
-        for (topic, partition, offset) in commit.offsets {
-            self.offsets.insert((commit.job.clone(), topic, partition), offset);
+        for read in commit.offsets {
+            let place = (commit.job.clone(), read.topic, read.partition);
+            self.offsets.insert(place, read.offset);
         }
         Ok(())
     }
@@ -334,7 +339,7 @@ impl Log for MemoryLog {
     }
 
     fn start_job(&self, job: &str) -> Result<JobLog, LogError> {
-        let state = self.create_topic(&state_log::topic(job), 1);
+        let state = self.create_topic(&state_topic(job), 1);
         let state = state.partitions.first().copied().unwrap_or_default();
         let mut logs = self.logs.lock();
         let incarnation = logs.incarnations.entry(job.to_owned()).or_default();

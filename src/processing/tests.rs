@@ -1,7 +1,11 @@
 //! The engine as a whole, on the log in memory: exactly once through crashes, whatever the order of its input.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use riverlog_storage::clock::ManualClock;
@@ -366,6 +370,52 @@ fn lost_input_stops_the_job_or_is_passed_over() {
     };
     assert_eq!(lost(&retention, lenient()).unwrap(), ["a 0 2"]);
     assert_eq!(lost(&recreation, lenient()).unwrap(), ["a 0 1", "b 0 1"]);
+}
+
+#[test]
+fn partitions_that_a_recreated_topic_no_longer_has_are_let_go() {
+    let recreate = |log: &MemoryLog, partitions: u32| {
+        log.delete_topic("in");
+        log.create_topic("in", partitions);
+    };
+    for restart in [false, true] {
+        let lenient = JobOptions {
+            on_lost_input: OnLostInput::Earliest,
+            idle_timeout: None,
+            ..options()
+        };
+        let mut driver = TestDriver::with_partitions(sums(0, lenient), 3).unwrap();
+        for partition in 0..3 {
+            driver.log().append("in", partition, record(1, "a 1")).unwrap();
+        }
+        driver.run().unwrap();
+        recreate(driver.log(), 1);
+        if restart {
+            driver.crash().unwrap();
+        }
+        driver.pipe("in", record(2, "a 10")).unwrap();
+        // Nothing that is gone holds the watermark back, though no partition ever counts as idle.
+        driver.pipe("in", record(60_000, "!")).unwrap();
+        assert_eq!(texts(&driver.take("out")), ["a 0 13"], "restart: {restart}");
+        let inputs = &driver.committed().unwrap().inputs;
+        assert_eq!(
+            inputs
+                .iter()
+                .map(|input| (input.partition, input.to))
+                .collect::<Vec<_>>(),
+            [(0, 2)]
+        );
+
+        // More partitions again: those are new ones, read from their beginning.
+        recreate(driver.log(), 2);
+        if restart {
+            driver.crash().unwrap();
+        }
+        driver.log().append("in", 1, record(60_001, "b 1")).unwrap();
+        driver.log().append("in", 1, record(120_000, "!")).unwrap();
+        driver.pipe("in", record(120_000, "!")).unwrap();
+        assert_eq!(texts(&driver.take("out")), ["b 1 1"], "restart: {restart}");
+    }
 }
 
 #[test]
@@ -879,6 +929,22 @@ fn a_job_on_its_own_thread_runs_stops_and_reports() {
     assert!(matches!(status.state, JobState::Failed(_)));
     let error = handle.join().unwrap_err().to_string();
     assert_eq!(error, "job 'panics' failed: its code panicked: what a record");
+}
+
+#[test]
+fn a_job_pauses_before_it_is_tried_again() {
+    let log = Arc::new(MemoryLog::default());
+    log.create_topic("in", 1);
+    // The answer that refuses the commit also wakes the job, and must not end its pause.
+    log.refuse_next_commit();
+    let began = Instant::now();
+    let handle = spawn_on(log, sums(0, options()), Arc::new(ManualClock::new(0))).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let status = runtime.block_on(handle.wait_for(|status| status.epoch == 1));
+    assert_eq!((status.state, status.epoch), (JobState::Running, 1));
+    assert!(began.elapsed() >= runtime::FIRST_RETRY, "{:?}", began.elapsed());
+    handle.stop();
+    handle.join().unwrap();
 }
 
 #[test]

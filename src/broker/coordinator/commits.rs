@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use riverlog_storage::{Receipt, WriteError, WriteSet};
+use riverlog_storage::{Catalog, Receipt, Topic, WriteError, WriteSet};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::journal::{Changes, Reply, Written, appends};
 use super::{Access, GroupCoordinator, Shared, Slot, SlotState};
@@ -21,6 +22,19 @@ pub struct CommitRequest {
     pub generation: i32,
     /// What is committed.
     pub offsets: Vec<(Arc<str>, i32, Committed)>,
+}
+
+/// How far a job has read a partition.
+#[derive(Clone, Debug)]
+pub struct JobOffset {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The incarnation that was read, which may not be the one of that name any more.
+    pub topic_id: Uuid,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to read.
+    pub offset: i64,
 }
 
 /// Which offsets a client wants to see.
@@ -54,11 +68,9 @@ impl GroupCoordinator {
             state
                 .group
                 .check_commit(&member_id, instance_id.as_deref(), generation, now)?;
-            let changes = offsets
-                .into_iter()
-                .map(|(topic, partition, value)| (topic, partition, Some(value)));
+            let changes = self.shared.of_living_topics(offsets);
             self.shared
-                .submit_offsets(slot, state, changes.collect(), WriteSet::default(), Some(reply))
+                .submit_offsets(slot, state, changes, WriteSet::default(), Some(reply))
         })??;
         outcome(answer).await.map(|_| ())
     }
@@ -68,26 +80,26 @@ impl GroupCoordinator {
     pub async fn commit_in(
         &self,
         group: &str,
-        offsets: &[(Arc<str>, i32, i64)],
+        offsets: &[JobOffset],
         write_set: WriteSet,
     ) -> Result<Receipt, BrokerError> {
         self.shared.check_group(group, Access::Look).map_err(unavailable)?;
         let now_ms = self.shared.now().wall_ms;
-        let catalog = self.shared.storage.catalog();
-        let changes = offsets.iter().map(|(topic, partition, offset)| {
+        let offsets = offsets.iter().map(|read| {
             let committed = Committed {
-                offset: *offset,
+                offset: read.offset,
                 leader_epoch: -1,
                 metadata: "".into(),
                 commit_time_ms: now_ms,
                 expire_time_ms: None,
-                topic_id: catalog.topic(topic).map(|topic| topic.id).unwrap_or_default(),
+                topic_id: read.topic_id,
             };
-            (topic.clone(), *partition, Some(committed))
+            (read.topic.clone(), read.partition, committed)
         });
-        let changes: Changes = changes.collect();
+        let offsets = offsets.collect();
         let (reply, answer) = oneshot::channel();
         let submitted = self.shared.with(group, true, |slot, state| {
+            let changes = self.shared.of_living_topics(offsets);
             self.shared.submit_offsets(slot, state, changes, write_set, Some(reply))
         });
         submitted.and_then(|result| result).map_err(unavailable)?;
@@ -117,8 +129,9 @@ impl GroupCoordinator {
         Ok(self.shared.select(&state, wanted))
     }
 
-    /// A topic is gone: so are the offsets committed for it.
-    pub async fn forget_topic(&self, topic: &str) {
+    /// Forgets the offsets committed for a topic that was deleted. By now there may be another of the same name, whose offsets
+    /// stay. What a crash leaves behind here is never shown, and the upkeep finds it.
+    pub(in crate::broker) async fn forget_topic(&self, topic: &Topic) {
         let slots: Vec<Arc<Slot>> = self.shared.slots.read().values().cloned().collect();
         let mut answers = Vec::new();
         for slot in slots {
@@ -126,7 +139,9 @@ impl GroupCoordinator {
             let changes: Changes = state
                 .offsets
                 .all_assigned()
-                .filter(|(name, _, _)| &***name == topic)
+                .filter(|(name, _, committed)| {
+                    ***name == topic.name && (committed.topic_id == topic.id || committed.topic_id.is_nil())
+                })
                 .map(|(name, partition, _)| (name.clone(), partition, None))
                 .collect();
             if changes.is_empty() || state.removed {
@@ -138,7 +153,9 @@ impl GroupCoordinator {
                 .submit_offsets(&slot, &mut state, changes, WriteSet::default(), Some(reply))
             {
                 Ok(()) => answers.push(answer),
-                Err(error) => tracing::warn!(group = &*slot.id, topic, %error, "offsets of a deleted topic stay"),
+                Err(error) => {
+                    tracing::warn!(group = &*slot.id, topic = topic.name, %error, "offsets of a deleted topic stay");
+                }
             }
         }
         for answer in answers {
@@ -149,6 +166,16 @@ impl GroupCoordinator {
 }
 
 impl Shared {
+    /// What of a commit is for topics that are still there. To be asked under the group's lock: then a topic's deletion finds what
+    /// was committed for it before, and nothing is committed for it after.
+    fn of_living_topics(&self, offsets: Vec<(Arc<str>, i32, Committed)>) -> Changes {
+        let catalog = self.storage.catalog();
+        let living = offsets.into_iter().filter(|(_, _, value)| !is_orphan(&catalog, value));
+        living
+            .map(|(topic, partition, value)| (topic, partition, Some(value)))
+            .collect()
+    }
+
     /// Submits a change of offsets, within a write set that may hold more.
     pub(super) fn submit_offsets(
         &self,
@@ -174,16 +201,12 @@ impl Shared {
 
     fn select(&self, state: &SlotState, wanted: Wanted) -> Vec<FetchedOffset> {
         let catalog = self.storage.catalog();
-        // An offset of a topic's earlier incarnation says nothing about this one.
-        let current = |topic: &str, committed: &Committed| {
-            committed.topic_id.is_nil() || catalog.topic(topic).is_none_or(|topic| topic.id == committed.topic_id)
-        };
         match wanted {
             Wanted::All => {
                 let all = state
                     .offsets
                     .all_published()
-                    .filter(|(topic, _, committed)| current(topic, committed));
+                    .filter(|(_, _, committed)| !is_orphan(&catalog, committed));
                 all.map(|(topic, partition, committed)| (topic.clone(), partition, Some(committed.clone())))
                     .collect()
             }
@@ -192,7 +215,7 @@ impl Shared {
                 for (topic, partitions) in topics {
                     for partition in partitions {
                         let committed = state.offsets.published(&topic, partition);
-                        let committed = committed.filter(|committed| current(&topic, committed)).cloned();
+                        let committed = committed.filter(|committed| !is_orphan(&catalog, committed)).cloned();
                         found.push((topic.clone(), partition, committed));
                     }
                 }
@@ -200,6 +223,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether an offset's topic was deleted. Of a later topic with the same name the offset says nothing. One without an id, as older
+/// brokers write them, goes by the name alone.
+pub(super) fn is_orphan(catalog: &Catalog, committed: &Committed) -> bool {
+    !committed.topic_id.is_nil() && catalog.topic_by_id(committed.topic_id).is_none()
 }
 
 fn none_of(wanted: Wanted) -> Vec<FetchedOffset> {

@@ -16,7 +16,7 @@ mod tests;
 mod timers;
 mod upkeep;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,13 +25,14 @@ use riverlog_storage::{Storage, Topic};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::BrokerError;
+use super::topics::job_state_topic;
 use crate::groups::{
     Action, Config, Error, Group, JoinRequest, Joined, MemberId, Now, Offsets, Refused, SyncRequest, Synced, Ticket,
     Token, record,
 };
 
 pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
-pub use commits::{CommitRequest, FetchedOffset, Wanted};
+pub use commits::{CommitRequest, FetchedOffset, JobOffset, Wanted};
 
 use journal::Settled;
 use timers::Timers;
@@ -79,8 +80,6 @@ struct Shared {
     topic: RwLock<Option<Arc<Topic>>>,
     creating: tokio::sync::Mutex<()>,
     slots: RwLock<HashMap<Arc<str>, Arc<Slot>>>,
-    /// Groups that belong to the processor's jobs: clients may look, not touch.
-    reserved: RwLock<HashSet<Arc<str>>>,
     /// Partitions of [`OFFSETS_TOPIC`] that could not be loaded, and why. Their groups are not served.
     unavailable: BTreeMap<u32, Arc<str>>,
     settled: mpsc::UnboundedSender<Settled>,
@@ -111,8 +110,6 @@ struct SlotState {
     memberships: usize,
     joins: HashMap<Token, oneshot::Sender<Result<Joined, Refused>>>,
     syncs: HashMap<Token, oneshot::Sender<Result<Synced, Error>>>,
-    /// The earliest deadline that the timers know of.
-    armed: Option<u64>,
     /// No longer in the map: whoever still holds the slot has to look again.
     removed: bool,
 }
@@ -126,7 +123,6 @@ impl Slot {
             memberships: 0,
             joins: HashMap::new(),
             syncs: HashMap::new(),
-            armed: None,
             removed: false,
         };
         Arc::new(Self {
@@ -158,7 +154,6 @@ impl GroupCoordinator {
             partitions,
             creating: tokio::sync::Mutex::new(()),
             slots: RwLock::new(loaded.slots),
-            reserved: RwLock::new(HashSet::new()),
             unavailable: loaded.unavailable,
             settled,
             timers: Arc::new(Timers::default()),
@@ -166,7 +161,7 @@ impl GroupCoordinator {
         });
         let slots: Vec<Arc<Slot>> = shared.slots.read().values().cloned().collect();
         for slot in slots {
-            shared.arm(&slot, &mut slot.state.lock());
+            shared.arm(&slot, &slot.state.lock());
         }
         tokio::spawn(journal::apply(Arc::downgrade(&shared), receiver));
         tokio::spawn(timers::run(
@@ -255,12 +250,10 @@ impl GroupCoordinator {
         })?
     }
 
-    /// Keeps a group for a job: clients can no longer join it, commit to it or delete it.
-    pub async fn reserve(&self, group: &str) -> Result<(), Error> {
+    /// Makes sure that a job can commit to its group. That clients cannot, any more, follows from the topic of the job's state.
+    pub async fn prepare_for_job(&self, group: &str) -> Result<(), Error> {
         self.shared.check_group(group, Access::Look)?;
-        self.shared.ensure_topic().await?;
-        self.shared.reserved.write().insert(group.into());
-        Ok(())
+        self.shared.ensure_topic().await.map(|_| ())
     }
 
     /// The partition of [`OFFSETS_TOPIC`] that holds a group.
@@ -307,10 +300,15 @@ impl Shared {
         if let Some(reason) = self.unavailable.get(&self.partition_of(group)) {
             return Err(Error::NotAvailable(reason.clone()));
         }
-        if access == Access::Change && self.reserved.read().contains(group) {
+        if access == Access::Change && self.is_of_job(group) {
             return Err(Error::Reserved);
         }
         Ok(())
+    }
+
+    /// Whether a group belongs to one of the processor's jobs, running or not: clients may look, not touch.
+    fn is_of_job(&self, group: &str) -> bool {
+        self.storage.catalog().topic(&job_state_topic(group)).is_some()
     }
 
     /// Works on a group under its lock. A group that does not exist is created if `create` says so.
@@ -394,20 +392,15 @@ impl Shared {
         self.arm(slot, state);
     }
 
-    fn arm(&self, slot: &Arc<Slot>, state: &mut SlotState) {
-        let Some(deadline) = state.group.next_deadline() else {
-            return;
-        };
-        if state.armed.is_none_or(|armed| deadline < armed) {
-            state.armed = Some(deadline);
-            self.timers.add(deadline, slot.id.clone());
+    fn arm(&self, slot: &Slot, state: &SlotState) {
+        if let Some(deadline) = state.group.next_deadline() {
+            self.timers.add(deadline, &slot.id);
         }
     }
 
     /// Time has passed for a group.
     fn tick(&self, group: &str) {
         let _ = self.with(group, false, |slot, state| {
-            state.armed = None;
             let actions = state.group.tick(self.now());
             self.run(slot, state, actions);
             let void = state.group.is_idle() && state.offsets.is_empty() && !state.has_membership();

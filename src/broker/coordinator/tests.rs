@@ -290,19 +290,16 @@ async fn old_offsets_of_an_empty_group_expire_and_the_group_with_them() {
         .commit("new", request(vec![("t".into(), 1, soon)]))
         .await
         .unwrap();
-    let foreign = Committed {
-        topic_id: uuid::Uuid::from_u128(9),
-        ..fresh(3)
-    };
-    broker
-        .groups()
-        .commit("new", request(vec![("t".into(), 2, foreign)]))
-        .await
-        .unwrap();
     broker.groups().shared.expire().await;
     assert_eq!(broker.groups().describe("old").unwrap_err(), Error::NotFound);
     assert_eq!(offsets(&broker, "new").await, [(0, 1)]);
-    broker.groups().forget_topic("t").await;
+    broker
+        .groups()
+        .delete_offsets("new", vec![("t".into(), 0)])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
     assert!(offsets(&broker, "new").await.is_empty());
     close(broker).await;
     let broker = open(dir.path()).await;
@@ -318,15 +315,117 @@ async fn old_offsets_of_an_empty_group_expire_and_the_group_with_them() {
     close(broker).await;
 }
 
+async fn create(broker: &Broker, name: &str) -> Arc<Topic> {
+    let created = broker.create_topic(name, Some(2), Default::default(), false).await;
+    created.unwrap()
+}
+
+/// Deletes a topic, and the coordinator is not told.
+async fn delete_unheard(broker: &Broker, topic: &Topic) {
+    let delete = riverlog_storage::Change::DeleteTopic { id: topic.id };
+    let write_set = riverlog_storage::WriteSet {
+        changes: vec![delete],
+        ..Default::default()
+    };
+    broker.write(write_set).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_offset_belongs_to_one_incarnation_of_its_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path()).await;
+    let groups = broker.groups();
+    let of = |topic: &Topic, offsets: &[(i32, i64)]| {
+        let mut request = tool(offsets);
+        for (_, _, committed) in &mut request.offsets {
+            committed.topic_id = topic.id;
+        }
+        request
+    };
+    let held = || {
+        groups.shared.slots.read()["g"]
+            .state
+            .lock()
+            .offsets
+            .all_assigned()
+            .count()
+    };
+    let first = create(&broker, "t").await;
+    groups.commit("g", of(&first, &[(0, 5), (1, 6)])).await.unwrap();
+
+    // The topic is deleted, and created again before the coordinator has heard of it.
+    delete_unheard(&broker, &first).await;
+    assert!(
+        offsets(&broker, "g").await.is_empty(),
+        "with the topic its offsets are gone"
+    );
+    let second = create(&broker, "t").await;
+    assert!(
+        offsets(&broker, "g").await.is_empty(),
+        "they are not those of the new topic"
+    );
+    groups.commit("g", of(&second, &[(0, 1)])).await.unwrap();
+    groups.forget_topic(&first).await;
+    assert_eq!(offsets(&broker, "g").await, [(0, 1)]);
+    assert_eq!(held(), 1);
+
+    // Who read the first one, and commits only now, disturbs nothing.
+    groups.commit("g", of(&first, &[(0, 9), (1, 9)])).await.unwrap();
+    let late = JobOffset {
+        topic: "t".into(),
+        topic_id: first.id,
+        partition: 0,
+        offset: 8,
+    };
+    groups.commit_in("g", &[late], Default::default()).await.unwrap();
+    assert_eq!(offsets(&broker, "g").await, [(0, 1)]);
+    assert_eq!(held(), 1);
+
+    broker.delete_topic(second.id).await.unwrap();
+    assert_eq!(held(), 0);
+    close(broker).await;
+}
+
+#[tokio::test]
+async fn offsets_that_a_crash_left_behind_a_deleted_topic_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path()).await;
+    let topic = create(&broker, "t").await;
+    let mut request = tool(&[(0, 5)]);
+    request.offsets[0].2.topic_id = topic.id;
+    broker.groups().commit("g", request).await.unwrap();
+    delete_unheard(&broker, &topic).await;
+    close(broker).await;
+
+    let broker = open(dir.path()).await;
+    assert!(offsets(&broker, "g").await.is_empty());
+    broker.groups().shared.expire().await;
+    assert_eq!(broker.groups().describe("g").unwrap_err(), Error::NotFound);
+    close(broker).await;
+}
+
+async fn assert_clients_keep_off(broker: &Broker) {
+    let groups = broker.groups();
+    assert_eq!(groups.commit("job", tool(&[(0, 1)])).await, Err(Error::Reserved));
+    assert_eq!(groups.delete("job").await, Err(Error::Reserved));
+    assert_eq!(
+        groups.delete_offsets("job", vec![("t".into(), 0)]).await,
+        Err(Error::Reserved)
+    );
+    assert_eq!(
+        groups.join("job", joining("m")).await.unwrap_err().error,
+        Error::Reserved
+    );
+}
+
 #[tokio::test]
 async fn a_job_commits_with_its_own_write_and_clients_keep_off() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path()).await;
-    let topic = broker
-        .create_topic("out", Some(1), Default::default(), false)
-        .await
-        .unwrap();
-    broker.groups().reserve("job").await.unwrap();
+    let (input, topic) = (create(&broker, "t").await, create(&broker, "out").await);
+    // As the start of a job does.
+    create(&broker, "__job_state.job").await;
+    broker.groups().prepare_for_job("job").await.unwrap();
     let mut builder = riverlog_storage::batch::BatchBuilder::new();
     let record = riverlog_storage::record::Record {
         key: None,
@@ -344,25 +443,26 @@ async fn a_job_commits_with_its_own_write_and_clients_keep_off() {
         appends: vec![append],
         ..Default::default()
     };
-    let receipt = broker
-        .groups()
-        .commit_in("job", &[("t".into(), 0, 11)], write_set)
-        .await
-        .unwrap();
+    let read = JobOffset {
+        topic: "t".into(),
+        topic_id: input.id,
+        partition: 0,
+        offset: 11,
+    };
+    let receipt = broker.groups().commit_in("job", &[read], write_set).await.unwrap();
     assert_eq!(
         (receipt.appends.len(), receipt.appends[0].log),
         (2, topic.partitions[0])
     );
     assert_eq!(offsets(&broker, "job").await, [(0, 11)]);
-    assert_eq!(
-        broker.groups().commit("job", tool(&[(0, 1)])).await,
-        Err(Error::Reserved)
-    );
-    assert_eq!(broker.groups().delete("job").await, Err(Error::Reserved));
-    assert_eq!(
-        broker.groups().join("job", joining("m")).await.unwrap_err().error,
-        Error::Reserved
-    );
+    assert_clients_keep_off(&broker).await;
+    close(broker).await;
+
+    // Nobody has started the job again, and still the group is its own.
+    let broker = open(dir.path()).await;
+    assert_clients_keep_off(&broker).await;
+    broker.groups().shared.expire().await;
+    assert_eq!(offsets(&broker, "job").await, [(0, 11)]);
     close(broker).await;
 }
 

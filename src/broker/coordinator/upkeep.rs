@@ -6,7 +6,7 @@ use std::time::Duration;
 use riverlog_storage::{Change, LogId, WriteSet};
 use tokio::sync::oneshot;
 
-use super::commits::outcome;
+use super::commits::{is_orphan, outcome};
 use super::journal::{Changes, Written, appends};
 use super::{Shared, Slot, SlotState};
 use crate::groups::{Committed, Error, State, record};
@@ -52,7 +52,7 @@ impl Shared {
         slot: &Arc<Slot>,
         state: &mut SlotState,
     ) -> Result<Option<oneshot::Receiver<Result<riverlog_storage::Receipt, riverlog_storage::WriteError>>>, Error> {
-        if state.removed || state.offsets.in_doubt() || self.reserved.read().contains(&slot.id) {
+        if state.removed || state.offsets.in_doubt() || self.is_of_job(&slot.id) {
             return Ok(None);
         }
         let expired = self.expired(state);
@@ -98,7 +98,7 @@ impl Shared {
         let group = &state.group;
         let empty = group.state() == State::Empty;
         let expired = |committed: &Committed| {
-            if !committed.topic_id.is_nil() && catalog.topic_by_id(committed.topic_id).is_none() {
+            if is_orphan(&catalog, committed) {
                 return true;
             }
             let base_ms = if group.protocol_type().is_some() {

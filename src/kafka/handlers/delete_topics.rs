@@ -38,9 +38,6 @@ async fn delete(ctx: &Context, version: i16, asked: DeleteTopicState) -> Deletab
     let (found, result) = match find(ctx, &asked) {
         Ok(topic) => {
             let result = ctx.broker.delete_topic(topic.id).await.map_err(Refusal::from);
-            if result.is_ok() {
-                ctx.broker.groups().forget_topic(&topic.name).await;
-            }
             (Some(topic), result)
         }
         Err(refusal) => (None, Err(refusal)),
