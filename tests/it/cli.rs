@@ -1,9 +1,10 @@
 //! The client commands against a running server: what they print, and how they end.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
 
-use crate::server::{Server, temp_dir};
+use crate::bad_http::post;
+use crate::server::{Server, temp_dir, wait};
 
 struct Cli {
     server: Server,
@@ -19,15 +20,19 @@ impl Cli {
         }
     }
 
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+    fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_riverlog"))
             .args(arguments)
             .env("RIVERLOG_BOOTSTRAP", self.server.bootstrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self.start(arguments);
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
     }
@@ -77,6 +82,32 @@ fn lines_come_back_with_key_headers_and_offset() {
         "one\n"
     );
     assert_eq!(cli.ok(&["replay", "t", "--from", "1"], ""), "two:2\n");
+}
+
+/// `head` goes away after its line; whoever feeds it must not wait for another one to notice.
+#[test]
+fn who_waits_for_records_ends_when_nobody_reads_them() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t", "--config", "retention.ms=-1"], "");
+    let hour_ms = 3_600_000;
+    for timestamp_ms in [0, hour_ms] {
+        let path = format!("/topics/t/records?timestamp={timestamp_ms}");
+        let answer = post(cli.server.http, &path, "text/plain", "one");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    for arguments in [
+        &["consume", "t", "--follow", "--from", "earliest"][..],
+        // The second record is due an hour after the first.
+        &["replay", "t", "--speed", "original", "--quiet"],
+    ] {
+        let mut child = cli.start(arguments);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "one\n");
+        drop(out);
+        assert!(wait(&mut child).success(), "{arguments:?}");
+    }
 }
 
 #[test]
