@@ -2,6 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use riverlog_client::{Client, Config, Producer, Record, WriterOptions};
 
 use crate::bad_http::post;
 use crate::server::{Server, temp_dir, wait};
@@ -108,6 +111,65 @@ fn who_waits_for_records_ends_when_nobody_reads_them() {
         drop(out);
         assert!(wait(&mut child).success(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_failure_ends_produce_although_no_further_line_comes() {
+    let cli = Cli::new();
+    let mut child = cli.start(&["produce", "t"]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&[vec![b'x'; 2 << 20], vec![b'\n']].concat()).unwrap();
+    assert!(!wait(&mut child).success());
+    drop(input);
+}
+
+#[test]
+fn produce_says_that_its_topic_was_deleted() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t"], "");
+    let mut child = cli.start(&["produce", "t"]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    assert_eq!(
+        cli.ok(&["consume", "t", "--follow", "--from", "earliest", "--max", "1"], ""),
+        "one\n"
+    );
+    cli.ok(&["topic", "delete", "t"], "");
+    input.write_all(b"two\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        line.contains("still trying") && line.contains("no such topic"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_for_a_topic_that_was_deleted_is_given_up() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t"], "");
+    let client = Client::connect(Config::new(&cli.server.bootstrap())).await.unwrap();
+    let options = WriterOptions {
+        delivery_timeout: Duration::from_millis(500),
+        ..WriterOptions::default()
+    };
+    let producer = Producer::new(&client, options).await.unwrap();
+    let send = async || producer.send("t", Some(0), Record::default()).await.unwrap();
+    send().await.wait().await.unwrap();
+    assert!(producer.delayed().is_none());
+    cli.ok(&["topic", "delete", "t"], "");
+    let lost = send().await;
+    producer.failed().await;
+    let error = producer.flush().await.unwrap_err().to_string();
+    assert!(
+        error.contains("no such topic") && error.contains("given up after 500ms"),
+        "{error}"
+    );
+    assert_eq!(lost.wait().await.unwrap_err().to_string(), error);
 }
 
 #[test]
