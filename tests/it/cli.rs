@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use riverlog_client::{Client, Config, Producer, Record, WriterOptions};
 
-use crate::bad_http::post;
+use crate::bad_http::{get, post};
 use crate::server::{Server, temp_dir, wait};
 
 struct Cli {
@@ -79,12 +79,22 @@ fn lines_come_back_with_key_headers_and_offset() {
     assert_eq!(line["key"], "k2");
     assert_eq!(line["value"], "two:2");
     assert_eq!(line["offset"], 1);
-    assert_eq!(line["headers"][0][1], "b");
+    assert_eq!(line["headers"][0]["value"], "b");
     assert_eq!(
         cli.ok(&["consume", "t", "--max", "1", "--follow", "--from", "earliest"], ""),
         "one\n"
     );
     assert_eq!(cli.ok(&["replay", "t", "--from", "1"], ""), "two:2\n");
+
+    // HTTP gives the same JSON, and takes it.
+    let page = get(cli.server.http, "/topics/t/records?offset=1");
+    let page: serde_json::Value = serde_json::from_str(page.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(page["records"][0], line);
+    let consume = ["consume", "copy", "--format", "json"];
+    let all = cli.ok(&["consume", "t", "--format", "json"], "");
+    let answer = post(cli.server.http, "/topics/copy/records", "application/x-ndjson", &all);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(cli.ok(&consume, ""), all);
 }
 
 /// `head` goes away after its line; whoever feeds it must not wait for another one to notice.
