@@ -266,3 +266,24 @@ fn failures_are_one_line_that_says_what_to_do() {
             .contains("0 records acknowledged")
     );
 }
+
+#[test]
+fn serve_warns_of_a_variable_that_means_nothing() {
+    let data = temp_dir();
+    let output = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args(["serve", "--kafka-addr", "127.0.0.1:0", "--until-stdin-ends"])
+        .env("RIVERLOG_DATA_DIR", data.path())
+        .env("RIVERLOG_HTTP_ADDR", "127.0.0.1:0")
+        .env("RIVERLOG_KAFKA_ADR", "127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("is not known")).collect();
+    assert_eq!(warnings.len(), 1, "{errors}");
+    assert!(
+        warnings[0].contains("RIVERLOG_KAFKA_ADR is") && warnings[0].contains("RIVERLOG_KAFKA_ADDR"),
+        "{errors}"
+    );
+}
