@@ -6,6 +6,7 @@
 //! - [`kafka`]: the only place that knows Kafka's wire versions.
 //! - [`http`]: publish, consume and metrics over HTTP.
 //! - [`processing`]: the exactly-once stream processing engine.
+//! - [`record_json`]: a record as JSON, wherever one is shown.
 //! - [`config`], [`telemetry`], [`metrics`], [`shutdown`]: what a process is told, what it tells, and how it ends.
 //! - [`server`]: one running process: storage, broker, listeners.
 //! - [`cli`]: one file per subcommand of the `riverlog` binary; [`demo`] is the main job.
@@ -23,6 +24,7 @@ pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod processing;
+pub mod record_json;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

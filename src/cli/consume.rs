@@ -8,6 +8,7 @@ use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolati
 
 use super::bootstrap::BootstrapArgs;
 use super::format::Format;
+use super::output;
 use super::position::{Position, chosen_partitions};
 
 /// Arguments of `riverlog consume`.
@@ -16,6 +17,7 @@ pub struct ConsumeArgs {
     /// The topic
     topic: String,
     /// Where to begin: an offset, a time (2013-01-31T08:30:00Z), earliest or latest
+    /// [default: earliest; with --follow, latest]
     #[arg(long, value_name = "OFFSET|TIME|earliest|latest")]
     from: Option<Position>,
     /// Wait for new records instead of ending at the last one
@@ -72,8 +74,14 @@ pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         format: args.format,
         left: args.max.unwrap_or(u64::MAX),
     };
+    let closed = output::closed();
+    tokio::pin!(closed);
     while sink.left > 0 && (args.follow || !ends.is_empty()) {
-        let Some(fetched) = consumer.poll().await? else {
+        let polled = tokio::select! {
+            polled = consumer.poll() => polled?,
+            () = &mut closed => return Ok(()),
+        };
+        let Some(fetched) = polled else {
             continue;
         };
         let end = if args.follow {

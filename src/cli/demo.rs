@@ -10,7 +10,8 @@ use crate::demo::run::{self, Options};
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// Where the data goes, and stays; ./riverlog-demo if not given, with --crash ./riverlog-demo-crash
-    #[arg(long, value_name = "DIR", env = "RIVERLOG_DATA_DIR")]
+    // Not in the environment: RIVERLOG_DATA_DIR is where a real server has its data.
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Run the server as a process of its own, kill it five times on the way, and show that the answer is the same
     #[arg(long)]

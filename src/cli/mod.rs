@@ -3,6 +3,7 @@
 mod bootstrap;
 pub mod consume;
 pub mod demo;
+mod environment;
 mod format;
 pub mod group;
 mod output;

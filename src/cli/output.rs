@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 /// Writes text that is short enough to be held. Whoever closed the pipe has seen enough.
 ///
 /// # Errors
@@ -13,6 +16,27 @@ pub fn print(text: &str) -> anyhow::Result<()> {
             Err(anyhow::Error::new(error).context("standard output"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Ends when nobody reads standard output any more, as when `head` has seen enough. A write finds that out too,
+/// but who waits for something to write would wait on.
+pub async fn closed() {
+    // The thread has nothing to clean up; the process ends without it.
+    let ended = tokio::task::spawn_blocking(|| {
+        let out = io::stdout();
+        // Asked for nothing, the system tells of errors and hang-ups alone.
+        let mut watched = [PollFd::new(&out, PollFlags::empty())];
+        loop {
+            match poll(&mut watched, None) {
+                Err(Errno::INTR) => {}
+                ended => return ended,
+            }
+        }
+    });
+    if !matches!(ended.await, Ok(Ok(_))) {
+        // It cannot be watched, so the next write has to tell.
+        std::future::pending().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! `riverlog produce`: lines of standard input become records.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -70,18 +71,46 @@ pub async fn run(args: ProduceArgs) -> anyhow::Result<()> {
         ..WriterOptions::default()
     };
     let producer = Producer::new(&client, options).await?;
-    let outcome = match send_lines(&args, &producer).await {
-        Ok(()) => producer.flush().await.map_err(anyhow::Error::new),
-        Err(error) => {
-            // The first failure is the reason; what comes after it only tells that there was one.
-            let _ = producer.flush().await.map_err(|first| eprintln!("riverlog: {first}"));
-            Err(error)
-        }
+    let work = async {
+        let sent = tokio::select! {
+            sent = send_lines(&args, &producer) => sent,
+            // While no line comes, too: whoever types the lines must not have to find out with the next one.
+            () = producer.failed() => Ok(()),
+        };
+        // The first failure is the reason; what comes after it only tells that there was one.
+        producer.flush().await?;
+        sent
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        never = tell_delays(&producer, options.delivery_timeout) => match never {},
     };
     let acked = producer.acknowledged();
     let records = if acked == 1 { "record" } else { "records" };
     eprintln!("{acked} {records} acknowledged in {}", args.topic);
     outcome
+}
+
+/// How long records may go unacknowledged before that is told, and how long until it is told again.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+const NEXT_WORD: Duration = Duration::from_secs(30);
+
+/// Says what the producer waits for, as long as it waits. A topic that was deleted, for one, looks like a topic whose
+/// creation has not got around yet, so it is tried for a long time, which must not look like progress.
+async fn tell_delays(producer: &Producer, patience: Duration) -> Infallible {
+    let mut looks = tokio::time::interval(Duration::from_secs(1));
+    let mut due = FIRST_WORD;
+    loop {
+        looks.tick().await;
+        match producer.delayed() {
+            Some((waited, error)) if waited >= due => {
+                eprintln!("riverlog: still trying after {waited:.0?}, giving up after {patience:?}: {error}");
+                due = waited + NEXT_WORD;
+            }
+            Some(_) => {}
+            None => due = FIRST_WORD,
+        }
+    }
 }
 
 async fn send_lines(args: &ProduceArgs, producer: &Producer) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use riverlog_replay::{Bound, LineWriter, Range, Replay, Speed, Target};
 
 use super::bootstrap::BootstrapArgs;
 use super::format::Format;
+use super::output;
 use super::position::Position;
 
 /// Arguments of `riverlog replay`.
@@ -75,7 +76,11 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         target,
         progress: !args.quiet,
     };
-    let summary = match replay.run().await {
+    let outcome = tokio::select! {
+        outcome = replay.run() => outcome,
+        () = output::closed(), if destination.is_none() => return Ok(()),
+    };
+    let summary = match outcome {
         Err(error) if is_broken_pipe(&error) => return Ok(()),
         outcome => outcome?,
     };

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+use super::environment;
 use crate::config::Settings;
 use crate::demo::service;
 use crate::server::Server;
@@ -42,6 +43,9 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
     };
     let config = args.settings.over(below).resolve()?;
     telemetry::install(config.log_format, &config.log)?;
+    for line in environment::unknown_variables() {
+        tracing::warn!("{line}");
+    }
     let signals = Signals::install().context("installing signal handlers")?;
     let server = Server::start(config).await?;
     let job = match args.demo_job {

@@ -1,4 +1,4 @@
-//! Times as people write them: RFC 3339, to the millisecond, and the numbers behind them.
+//! Times as people write them: RFC 3339, to the millisecond.
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -21,19 +21,6 @@ pub fn parse_ms(text: &str) -> Option<i64> {
         None => return None,
     };
     Some(days * DAY_MS + clock_ms)
-}
-
-/// `2013-01-31T08:30:15.250Z`; the milliseconds only where there are any.
-pub fn format_ms(ms: i64) -> String {
-    let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
-    let in_day = ms.rem_euclid(DAY_MS);
-    let (seconds, millis) = (in_day / 1000, in_day % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction = match millis {
-        0 => String::new(),
-        millis => format!(".{millis:03}"),
-    };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
 /// Milliseconds since midnight UTC of the day before the clock.
@@ -110,6 +97,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// `2013-01-31T08:30:15.250Z`; the milliseconds only where there are any.
+    fn format_ms(ms: i64) -> String {
+        let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
+        let in_day = ms.rem_euclid(DAY_MS);
+        let (seconds, millis) = (in_day / 1000, in_day % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let fraction = match millis {
+            0 => String::new(),
+            millis => format!(".{millis:03}"),
+        };
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+    }
 
     #[test]
     fn reads_what_people_write() {

@@ -93,7 +93,14 @@ impl Process {
 
     async fn spawn(data_dir: &Path, kafka_addr: SocketAddr) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        // What they say is meant for another server: its ports, its limits.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"RIVERLOG_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)

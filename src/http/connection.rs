@@ -17,7 +17,7 @@ use crate::config::HttpLimits;
 use crate::metrics::Traffic;
 use crate::shutdown::Token;
 
-/// A request head larger than this is answered with 431.
+/// A request head (the request line and all headers) beyond either of these is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
 
@@ -82,6 +82,8 @@ async fn connection(stream: TcpStream, router: Router, limits: HttpLimits, shutd
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
+        // Without it a head may be as large as the buffer happens to have grown.
+        .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(io, TowerToHyperService::new(router));
     tokio::pin!(connection);

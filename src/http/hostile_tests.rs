@@ -79,6 +79,26 @@ async fn heads_are_bounded_in_size_and_number() {
     let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(1000));
     let answer = open.last_words(many.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    // Exactly what docs/http.md says is taken, and nothing beyond it.
+    let rest = "GET /healthz HTTP/1.1\r\nconnection: close\r\nx: \r\n\r\n".len();
+    for (bytes, status) in [(64 << 10, "200"), ((64 << 10) + 1, "431")] {
+        let padding = "x".repeat(bytes - rest);
+        let head = format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nx: {padding}\r\n\r\n");
+        let answer = open.last_words(head.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{bytes} bytes: {answer}"
+        );
+    }
+    for (headers, status) in [(128, "200"), (129, "431")] {
+        let others = "x: y\r\n".repeat(headers - 1);
+        let head = format!("GET /healthz HTTP/1.1\r\nconnection: close\r\n{others}\r\n");
+        let answer = open.last_words(head.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{headers} headers: {answer}"
+        );
+    }
     let answer = open
         .last_words(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20)).as_bytes())
         .await;

@@ -6,8 +6,6 @@ use std::time::Duration;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use riverlog_storage::batch::BatchHeader;
 use riverlog_storage::record::{StoredRecord, decode_batch};
@@ -20,6 +18,7 @@ use super::problem::Problem;
 use super::publish::record::shorten;
 use super::{Http, json};
 use crate::broker::{Broker, BrokerError};
+use crate::record_json::RecordJson;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
@@ -88,7 +87,10 @@ pub async fn read(
         log_start: page.log_start,
         high_watermark: page.high_watermark,
         next_offset: page.next_offset,
-        records: Records(&page.records),
+        records: Records {
+            partition,
+            records: &page.records,
+        },
     };
     Ok(json(&answer))
 }
@@ -198,68 +200,18 @@ struct Answer<'a> {
     records: Records<'a>,
 }
 
-struct Records<'a>(&'a [StoredRecord]);
+/// Written one by one: their JSON is not held twice.
+struct Records<'a> {
+    partition: i32,
+    records: &'a [StoredRecord],
+}
 
 impl Serialize for Records<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
-        for record in self.0 {
-            let (key, key_base64) = text_or_base64(record.key.as_ref());
-            let (value, value_base64) = text_or_base64(record.value.as_ref());
-            seq.serialize_element(&JsonRecord {
-                offset: record.offset,
-                timestamp: record.timestamp_ms,
-                key,
-                key_base64,
-                value,
-                value_base64,
-                headers: record.headers.iter().map(header).collect(),
-            })?;
+        let mut seq = serializer.serialize_seq(Some(self.records.len()))?;
+        for record in self.records {
+            seq.serialize_element(&RecordJson::new(self.partition, record))?;
         }
         seq.end()
-    }
-}
-
-/// The same names as in a published record: `key` or `key_base64`, never both.
-#[derive(Serialize)]
-struct JsonRecord<'a> {
-    offset: i64,
-    timestamp: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<JsonHeader<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonHeader<'a> {
-    name: std::borrow::Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
-}
-
-fn header((name, value): &(Bytes, Option<Bytes>)) -> JsonHeader<'_> {
-    let (value, value_base64) = text_or_base64(value.as_ref());
-    JsonHeader {
-        name: String::from_utf8_lossy(name),
-        value,
-        value_base64,
-    }
-}
-
-/// Bytes that are text as text, nothing as null, and everything else under the other name as base 64.
-fn text_or_base64(bytes: Option<&Bytes>) -> (Option<Option<&str>>, Option<String>) {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => (Some(None), None),
-        Some((_, Ok(text))) => (Some(Some(text)), None),
-        Some((bytes, Err(_))) => (None, Some(STANDARD.encode(bytes))),
     }
 }

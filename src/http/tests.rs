@@ -160,7 +160,10 @@ async fn a_raw_record_is_read_back_with_all_its_parts() {
     let page = site.get("/topics/t/records").await.ok();
     assert_eq!(
         page["records"][0],
-        json!({"offset": 0, "timestamp": 77, "key": "ké", "value": "hello", "headers": [{"name": "trace", "value": "a b"}]})
+        json!({
+            "partition": 0, "offset": 0, "timestamp": 77, "key": "ké", "value": "hello",
+            "headers": [{"name": "trace", "value": "a b"}]
+        })
     );
     assert_eq!(page["records"][1]["key_base64"], "/w==");
     assert_eq!(page["records"][1]["value_base64"], "/wA=");

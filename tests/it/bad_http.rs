@@ -28,9 +28,23 @@ fn read_all(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+/// The whole answer, head and body.
+pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "GET {path} HTTP/1.1\r\nhost: it\r\nconnection: close\r\n\r\n").unwrap();
+    read_all(stream)
+}
+
+/// The same.
+pub fn post(address: SocketAddr, path: &str, content_type: &str, body: &str) -> String {
+    let mut stream = connect(address);
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: it\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
     read_all(stream)
 }
 

@@ -1,9 +1,13 @@
 //! The client commands against a running server: what they print, and how they end.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
-use crate::server::{Server, temp_dir};
+use riverlog_client::{Client, Config, Producer, Record, WriterOptions};
+
+use crate::bad_http::{get, post};
+use crate::server::{Server, temp_dir, wait};
 
 struct Cli {
     server: Server,
@@ -19,15 +23,19 @@ impl Cli {
         }
     }
 
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+    fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_riverlog"))
             .args(arguments)
             .env("RIVERLOG_BOOTSTRAP", self.server.bootstrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self.start(arguments);
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
     }
@@ -71,12 +79,107 @@ fn lines_come_back_with_key_headers_and_offset() {
     assert_eq!(line["key"], "k2");
     assert_eq!(line["value"], "two:2");
     assert_eq!(line["offset"], 1);
-    assert_eq!(line["headers"][0][1], "b");
+    assert_eq!(line["headers"][0]["value"], "b");
     assert_eq!(
         cli.ok(&["consume", "t", "--max", "1", "--follow", "--from", "earliest"], ""),
         "one\n"
     );
     assert_eq!(cli.ok(&["replay", "t", "--from", "1"], ""), "two:2\n");
+
+    // HTTP gives the same JSON, and takes it.
+    let page = get(cli.server.http, "/topics/t/records?offset=1");
+    let page: serde_json::Value = serde_json::from_str(page.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(page["records"][0], line);
+    let consume = ["consume", "copy", "--format", "json"];
+    let all = cli.ok(&["consume", "t", "--format", "json"], "");
+    let answer = post(cli.server.http, "/topics/copy/records", "application/x-ndjson", &all);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(cli.ok(&consume, ""), all);
+}
+
+/// `head` goes away after its line; whoever feeds it must not wait for another one to notice.
+#[test]
+fn who_waits_for_records_ends_when_nobody_reads_them() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t", "--config", "retention.ms=-1"], "");
+    let hour_ms = 3_600_000;
+    for timestamp_ms in [0, hour_ms] {
+        let path = format!("/topics/t/records?timestamp={timestamp_ms}");
+        let answer = post(cli.server.http, &path, "text/plain", "one");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    for arguments in [
+        &["consume", "t", "--follow", "--from", "earliest"][..],
+        // The second record is due an hour after the first.
+        &["replay", "t", "--speed", "original", "--quiet"],
+    ] {
+        let mut child = cli.start(arguments);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "one\n");
+        drop(out);
+        assert!(wait(&mut child).success(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_failure_ends_produce_although_no_further_line_comes() {
+    let cli = Cli::new();
+    let mut child = cli.start(&["produce", "t"]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&[vec![b'x'; 2 << 20], vec![b'\n']].concat()).unwrap();
+    assert!(!wait(&mut child).success());
+    drop(input);
+}
+
+#[test]
+fn produce_says_that_its_topic_was_deleted() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t"], "");
+    let mut child = cli.start(&["produce", "t"]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    assert_eq!(
+        cli.ok(&["consume", "t", "--follow", "--from", "earliest", "--max", "1"], ""),
+        "one\n"
+    );
+    cli.ok(&["topic", "delete", "t"], "");
+    input.write_all(b"two\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        line.contains("still trying") && line.contains("no such topic"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_for_a_topic_that_was_deleted_is_given_up() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t"], "");
+    let client = Client::connect(Config::new(&cli.server.bootstrap())).await.unwrap();
+    let options = WriterOptions {
+        delivery_timeout: Duration::from_millis(500),
+        ..WriterOptions::default()
+    };
+    let producer = Producer::new(&client, options).await.unwrap();
+    let send = async || producer.send("t", Some(0), Record::default()).await.unwrap();
+    send().await.wait().await.unwrap();
+    assert!(producer.delayed().is_none());
+    cli.ok(&["topic", "delete", "t"], "");
+    let lost = send().await;
+    producer.failed().await;
+    let error = producer.flush().await.unwrap_err().to_string();
+    assert!(
+        error.contains("no such topic") && error.contains("given up after 500ms"),
+        "{error}"
+    );
+    assert_eq!(lost.wait().await.unwrap_err().to_string(), error);
 }
 
 #[test]
@@ -161,5 +264,26 @@ fn failures_are_one_line_that_says_what_to_do() {
         String::from_utf8(too_large.stderr)
             .unwrap()
             .contains("0 records acknowledged")
+    );
+}
+
+#[test]
+fn serve_warns_of_a_variable_that_means_nothing() {
+    let data = temp_dir();
+    let output = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args(["serve", "--kafka-addr", "127.0.0.1:0", "--until-stdin-ends"])
+        .env("RIVERLOG_DATA_DIR", data.path())
+        .env("RIVERLOG_HTTP_ADDR", "127.0.0.1:0")
+        .env("RIVERLOG_KAFKA_ADR", "127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("is not known")).collect();
+    assert_eq!(warnings.len(), 1, "{errors}");
+    assert!(
+        warnings[0].contains("RIVERLOG_KAFKA_ADR is") && warnings[0].contains("RIVERLOG_KAFKA_ADDR"),
+        "{errors}"
     );
 }

@@ -1,9 +1,10 @@
 //! `riverlog demo`, as a newcomer runs it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::server::temp_dir;
+use crate::server::{files, temp_dir};
 
 const RIGHT: &str = "OK: all 1,642 rows of topic hourly-departures equal a plain batch computation";
 
@@ -46,6 +47,27 @@ fn gives_the_same_answer_through_five_kills() {
     assert!(text.contains(RIGHT), "{text}");
     assert_eq!(text.matches("SIGKILL at").count(), 5, "{text}");
     assert!(text.contains("the answer is the same to the byte"), "{text}");
+}
+
+/// Variables are about a real server, whose directory the demo must not write into and whose port it must not take.
+#[test]
+fn has_nothing_to_do_with_the_variables_of_a_server() {
+    let (home, server) = (temp_dir(), temp_dir());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args(["demo", "--crash"])
+        .current_dir(home.path())
+        .env("RIVERLOG_DATA_DIR", server.path())
+        .env("RIVERLOG_LISTENER", "no address at all")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.map_while(Result::ok).find(|line| line.contains("  server  "));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(address.is_some(), "its server process got ready");
+    assert!(home.path().join("riverlog-demo-crash").is_dir());
+    assert!(files(server.path()).is_empty());
 }
 
 #[test]

@@ -215,7 +215,8 @@ fn command() -> Command {
     }
 }
 
-fn wait(child: &mut Child) -> ExitStatus {
+/// How a process ends by itself. Fails the test when it does not in time.
+pub fn wait(child: &mut Child) -> ExitStatus {
     let mut ended = None;
     until("the process to end", || {
         ended = child.try_wait().unwrap();

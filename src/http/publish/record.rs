@@ -1,4 +1,4 @@
-//! A record as JSON, in both directions: what is published is what is read back.
+//! A published record as JSON. What is read ([`RecordJson`](crate::record_json::RecordJson)) has the same members.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -51,6 +51,9 @@ struct JsonRecord<'a> {
     headers: JsonHeaders<'a>,
     #[serde(default)]
     timestamp: Option<i64>,
+    /// A record that was read says where it stood. It is taken as it is, and gets an offset of its own.
+    #[serde(default, rename = "offset")]
+    _offset: Option<u64>,
 }
 
 /// `null` is a value here, and not the same as nothing at all.

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
+use riverlog_storage::record::StoredRecord;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::record_json::RecordJson;
 
 const DEFAULTS: Defaults = Defaults {
     partition: None,
@@ -51,6 +53,22 @@ fn all_parts_of_a_record_can_be_given() {
         .headers;
     assert_eq!(headers.len(), 3, "order and repetition stay");
     assert_eq!(headers[1].1.as_ref().unwrap(), r#"{"x":1}"#);
+}
+
+#[test]
+fn what_was_read_can_be_published_again() {
+    let stored = StoredRecord {
+        offset: 9,
+        timestamp_ms: 42,
+        key: Some(Bytes::from_static(&[255])),
+        value: None,
+        headers: vec![(Bytes::from("a"), Some(Bytes::from("\"é"))), (Bytes::from("b"), None)],
+    };
+    let text = serde_json::to_string(&RecordJson::new(3, &stored)).unwrap();
+    let Publish { partition, record } = line(&text).unwrap();
+    assert_eq!(partition, Some(3));
+    assert_eq!((record.key, record.value), (stored.key, stored.value));
+    assert_eq!((record.headers, record.timestamp_ms), (stored.headers, 42));
 }
 
 #[test]

@@ -68,6 +68,14 @@ pub enum Error {
         /// The broker's own words, if it gave any.
         message: Option<String>,
     },
+    /// The failure might have passed, but did not while the record could wait.
+    #[error("{last} (given up after {after:?})")]
+    Expired {
+        /// What the last attempt failed with.
+        last: Box<Error>,
+        /// How long a record may be tried.
+        after: Duration,
+    },
     /// The position to read from is not in the log.
     #[error("{topic}/{partition} has no offset {offset}: it starts at {log_start} and ends before {end}")]
     OffsetOutOfRange {
@@ -133,6 +141,7 @@ impl Error {
     pub fn code(&self) -> Option<ResponseError> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            Self::Expired { last, .. } => last.code(),
             _ => None,
         }
     }
@@ -147,6 +156,9 @@ impl Error {
 
     /// Whether the same request may succeed later.
     pub fn is_retriable(&self) -> bool {
+        if matches!(self, Self::Expired { .. }) {
+            return false;
+        }
         self.is_transport() || self.code().is_some_and(|code| code.is_retriable())
     }
 }

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{InitProducerIdRequest, ProducerId};
 use parking_lot::Mutex;
 use riverlog_storage::record::Record;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::admin::check;
 use crate::client::{Client, Target};
 use crate::error::Error;
 use crate::partitioner::partition_for_key;
-use crate::writer::{BatchAcked, Identity, OnBatch, PartitionWriter, WriterOptions, wire_bytes};
+use crate::writer::{BatchEvent, Identity, OnBatch, PartitionWriter, WriterOptions, wire_bytes};
 
 /// The bytes of records that are handed over and not acknowledged.
 const MEMORY_BYTES: usize = 32 * 1024 * 1024;
@@ -52,7 +52,10 @@ struct Tally {
     bytes: AtomicU64,
     batches: AtomicU64,
     latencies: Mutex<Vec<Duration>>,
-    failure: Mutex<Option<Error>>,
+    /// The first one.
+    failure: watch::Sender<Option<Error>>,
+    /// The partitions that try again: since when, and why the last attempt failed.
+    delayed: Mutex<HashMap<(String, i32), (Instant, Error)>>,
 }
 
 /// What a producer has done so far.
@@ -126,7 +129,7 @@ impl Producer {
     /// Hands a record over; waits while too much is on its way. Without a partition, Kafka's rule
     /// applies: by the key's hash, or in turn.
     pub async fn send(&self, topic: &str, partition: Option<i32>, record: Record) -> Result<Delivery, Error> {
-        if let Some(failure) = self.tally.failure.lock().clone() {
+        if let Some(failure) = self.tally.failure.borrow().clone() {
             return Err(Error::Stopped(failure.to_string()));
         }
         let size_bytes = wire_bytes(&record);
@@ -145,10 +148,24 @@ impl Producer {
         // Every record holds its share of the memory until its fate is known.
         let all = u32::try_from(MEMORY_BYTES).unwrap_or(u32::MAX);
         let _everything = self.memory.acquire_many(all).await;
-        match self.tally.failure.lock().clone() {
+        match self.tally.failure.borrow().clone() {
             None => Ok(()),
             Some(failure) => Err(failure),
         }
+    }
+
+    /// Waits until something handed over is known to be lost; [`Producer::flush`] then tells why.
+    pub async fn failed(&self) {
+        let mut failure = self.tally.failure.subscribe();
+        // The other end is in this producer, so a failure alone can end it.
+        let _ = failure.wait_for(Option::is_some).await;
+    }
+
+    /// How long the slowest partition has been trying to send the same again, and why its last attempt failed.
+    pub fn delayed(&self) -> Option<(Duration, Error)> {
+        let delayed = self.tally.delayed.lock();
+        let (since, error) = delayed.values().min_by_key(|(since, _)| *since)?;
+        Some((since.elapsed(), error.clone()))
     }
 
     /// What was acknowledged so far, without the latencies; cheap enough for a progress bar.
@@ -173,7 +190,8 @@ impl Producer {
         let lane = lanes.entry((topic.to_owned(), partition));
         lane.or_insert_with(|| {
             let tally = self.tally.clone();
-            let on_batch: OnBatch = Arc::new(move |ended| tally.note(ended));
+            let place = (topic.to_owned(), partition);
+            let on_batch: OnBatch = Arc::new(move |event| tally.note(&place, event));
             Arc::new(PartitionWriter::start_on(
                 &self.client,
                 self.channel,
@@ -224,9 +242,10 @@ impl Drop for Producer {
 }
 
 impl Tally {
-    fn note(&self, ended: Result<BatchAcked, Error>) {
-        match ended {
-            Ok(acked) => {
+    fn note(&self, place: &(String, i32), event: BatchEvent) {
+        match event {
+            BatchEvent::Acked(acked) => {
+                self.delayed.lock().remove(place);
                 self.records.fetch_add(acked.records, Ordering::Relaxed);
                 self.bytes.fetch_add(acked.bytes, Ordering::Relaxed);
                 self.batches.fetch_add(1, Ordering::Relaxed);
@@ -235,8 +254,18 @@ impl Tally {
                     latencies.push(acked.took);
                 }
             }
-            Err(error) => {
-                self.failure.lock().get_or_insert(error);
+            BatchEvent::Delayed(error) => {
+                let now = (Instant::now(), error.clone());
+                let mut delayed = self.delayed.lock();
+                delayed.entry(place.clone()).or_insert(now).1 = error;
+            }
+            BatchEvent::Failed(error) => {
+                self.delayed.lock().remove(place);
+                self.failure.send_if_modified(|failure| {
+                    let is_first = failure.is_none();
+                    failure.get_or_insert(error);
+                    is_first
+                });
             }
         }
     }

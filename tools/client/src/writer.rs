@@ -69,8 +69,18 @@ pub(crate) struct BatchAcked {
     pub took: Duration,
 }
 
-/// Told about batches as they end.
-pub(crate) type OnBatch = Arc<dyn Fn(Result<BatchAcked, Error>) + Send + Sync>;
+/// What happens to the batches of a partition.
+pub(crate) enum BatchEvent {
+    /// One is durable.
+    Acked(BatchAcked),
+    /// The oldest is to be sent again, because of this.
+    Delayed(Error),
+    /// All that are left are given up, because of this.
+    Failed(Error),
+}
+
+/// Told about batches as it happens.
+pub(crate) type OnBatch = Arc<dyn Fn(BatchEvent) + Send + Sync>;
 
 /// Writes one partition. Dropping it lets what was handed over finish in the background.
 #[derive(Debug)]
@@ -338,7 +348,7 @@ impl Lane {
         };
         self.confirmed = true;
         self.backoff = FIRST_BACKOFF;
-        (self.on_batch)(Ok(BatchAcked {
+        (self.on_batch)(BatchEvent::Acked(BatchAcked {
             records: batch.waiters.len() as u64,
             bytes: batch.bytes.len() as u64,
             took: batch.first_sent.map_or(Duration::ZERO, |sent| sent.elapsed()),
@@ -363,9 +373,16 @@ impl Lane {
             .ready
             .front()
             .is_some_and(|oldest| oldest.created.elapsed() + self.backoff > self.options.delivery_timeout);
-        if given_up || !error.is_retriable() {
+        if !error.is_retriable() {
             return Err(error);
         }
+        if given_up {
+            return Err(Error::Expired {
+                last: Box::new(error),
+                after: self.options.delivery_timeout,
+            });
+        }
+        (self.on_batch)(BatchEvent::Delayed(error.clone()));
         tracing::debug!(topic = self.topic, partition = self.partition, %error, "sending again");
         if let Some(connection) = self.connection.take()
             && error.is_transport()
@@ -381,7 +398,7 @@ impl Lane {
 
     /// Answers everything that waits, and whatever still comes, with the error.
     async fn fail(mut self, error: Error, mut queue: mpsc::Receiver<Queued>) {
-        (self.on_batch)(Err(error.clone()));
+        (self.on_batch)(BatchEvent::Failed(error.clone()));
         let batches = self.in_flight.drain(..).map(|(_, batch)| batch);
         let open = self.open.take().map(|open| open.waiters);
         let waiters = batches.chain(self.ready.drain(..)).map(|b| b.waiters);
