@@ -32,6 +32,9 @@ mod index;
 mod journal;
 mod manifest;
 mod options;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
 mod planted;
 mod producers;
 mod read;

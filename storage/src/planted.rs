@@ -4,7 +4,7 @@
 /// A rule that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "planted"), allow(dead_code))]
-pub(crate) enum Planted {
+pub enum Planted {
     /// The journal is not synced before the answer.
     SkipSync,
     /// Records are shown before the journal is synced.
@@ -55,14 +55,43 @@ pub(crate) enum Planted {
     DamageAboveCheckpoint,
 }
 
+/// Every bug.
+#[cfg(feature = "planted")]
+pub const ALL: [Planted; 24] = [
+    Planted::SkipSync,
+    Planted::PublishBeforeSync,
+    Planted::TrustSegment,
+    Planted::DropJobState,
+    Planted::RetrySync,
+    Planted::DamageIsTornTail,
+    Planted::TrimBeforeManifest,
+    Planted::SkipSegmentSync,
+    Planted::AnswerBeforePublished,
+    Planted::IgnorePosition,
+    Planted::BodyUnchecked,
+    Planted::NoPreviousEnds,
+    Planted::SkipJournalDirectorySync,
+    Planted::FixCheckpointLate,
+    Planted::SkipDirectorySync,
+    Planted::NewestSnapshot,
+    Planted::RemoveAtOnce,
+    Planted::AcceptUnstableFrame,
+    Planted::SkipBelowStart,
+    Planted::KeepUnnamedSegments,
+    Planted::ForgetFences,
+    Planted::SyncThroughNewDescription,
+    Planted::ReadUnchecked,
+    Planted::DamageAboveCheckpoint,
+];
+
 #[cfg(feature = "planted")]
 thread_local! {
     static PRESENT: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
 }
 
 /// Plants a bug for everything that this thread does from now on.
-#[cfg(all(test, feature = "planted"))]
-pub(crate) fn plant(bug: Option<Planted>) {
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Planted>) {
     PRESENT.set(bug);
 }
 

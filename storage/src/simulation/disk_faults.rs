@@ -29,6 +29,22 @@ pub const FAILURES: [Failure; 4] = [Failure::Error, Failure::Full, Failure::Deat
 /// Where a failure struck: the call and the kind of file; nothing if the run was over before.
 pub type Struck = Option<(Operation, &'static str)>;
 
+/// How many calls of the script can fail like this.
+///
+/// # Errors
+/// What went wrong without any failure.
+pub fn calls(failure: Failure) -> Result<u64, Violation> {
+    let mut simulation = Simulation::new(SEED);
+    simulation.options.journal_file_bytes = 64 << 10;
+    simulation.script()?;
+    let mut calls = simulation.disk.operations();
+    // A disk that is full strikes only calls that need space.
+    while calls > 0 && run(failure, calls - 1)?.is_none() {
+        calls -= 1;
+    }
+    Ok(calls)
+}
+
 /// Runs the script with the n-th call that changes the disk failing. `None` if it has fewer calls.
 ///
 /// # Errors

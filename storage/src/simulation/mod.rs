@@ -95,8 +95,20 @@ struct Simulation {
 /// Runs one seed to its end.
 pub fn run(seed: u64) -> Result<Report, Violation> {
     Simulation::new(seed)
-        .run()
+        .run(u32::MAX)
         .map_err(|violation| format!("seed {seed}: {violation}"))
+}
+
+/// The fewest acts after which a seed that fails does so, and how.
+pub fn shortest(seed: u64) -> Option<(u32, Violation)> {
+    let fails = |acts: u32| {
+        let run = std::panic::catch_unwind(|| Simulation::new(seed).run(acts));
+        match run {
+            Ok(run) => Some((acts, run.err()?)),
+            Err(_) => Some((acts, "panicked".into())),
+        }
+    };
+    (0..160).find_map(fails)
 }
 
 impl Simulation {
@@ -146,14 +158,15 @@ impl Simulation {
         }
     }
 
-    fn run(mut self) -> Result<Report, Violation> {
+    /// At most so many acts, however many the seed asks for.
+    fn run(mut self, most_acts: u32) -> Result<Report, Violation> {
         self.recover()?;
         for attempt in self.traffic.opening(&mut self.rng) {
             self.submit(attempt)?;
         }
         self.settle()?;
-        let acts = self.rng.random_range(60..160);
-        for _ in 0..acts {
+        let acts: u32 = self.rng.random_range(60..160);
+        for _ in 0..acts.min(most_acts) {
             self.act()?;
             if self.disk.has_crashed() {
                 self.after_crash()?;

@@ -338,7 +338,11 @@ impl SimulatedDisk {
         state.full_after = None;
         state.struck = None;
         state.crashed = false;
-        state.reads_per_eviction = [1, 4, 20][state.rng.random_range(0..3)];
+        state.reads_per_eviction = match state.rng.random_range(0..3) {
+            0 => 1,
+            1 => 4,
+            _ => 20,
+        };
         Self::from_state(state)
     }
 

@@ -1,0 +1,56 @@
+//! `cargo evidence CAMPAIGN`: tries to make Riverlog lose, double or misserve an acknowledged record.
+//!
+//! Every campaign is seeded, shows how far it is, and notes what it has done in [`log::Log`], so that it goes on where it
+//! was when it is started again. `cargo evidence table` prints the table of the README from these notes.
+
+mod bit_rot;
+mod campaign;
+mod disk_faults;
+mod log;
+#[cfg(feature = "planted")]
+mod mutants;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "evidence", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    campaign: Campaign,
+}
+
+#[derive(Debug, Subcommand)]
+enum Campaign {
+    /// Storage on a simulated disk, with crashes, failures and damage at any moment: one seed after the other.
+    Simulate(simulate::Args),
+    /// Every byte of a small data directory flipped, every file cut at every length, missing, or an older copy.
+    BitRot(campaign::Args),
+    /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
+    DiskFaults(campaign::Args),
+    /// Each planted bug must be found (needs `--features planted`).
+    #[cfg(feature = "planted")]
+    Mutants(mutants::Args),
+    /// The table of everything that was run on this commit.
+    Table,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().campaign {
+        Campaign::Simulate(args) => simulate::run(&args),
+        Campaign::BitRot(args) => bit_rot::run(&args),
+        Campaign::DiskFaults(args) => disk_faults::run(&args),
+        #[cfg(feature = "planted")]
+        Campaign::Mutants(args) => mutants::run(&args),
+        Campaign::Table => log::print_table(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evidence: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
