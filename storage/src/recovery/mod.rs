@@ -23,6 +23,7 @@ use crate::state::{LogState, State, log_dir};
 use crate::{CONTROL_LOG, Lsn};
 
 mod journal_reader;
+mod loss;
 mod replay;
 mod tidy;
 
@@ -68,6 +69,7 @@ pub(crate) fn recover(
         state.apply_controls(frame.header.lsn, &controls);
     }
 
+    loss::fence_missing(disk, &mut state)?;
     let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
     let mut replay = Replay {
         disk,

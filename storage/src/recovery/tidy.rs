@@ -1,30 +1,28 @@
 //! What neither the manifest nor a frame names: removed, or cut off, unless it shows what the journal has lost.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::checkpoint;
 use crate::disk::{Disk, Open};
 use crate::error::OpenError;
-use crate::manifest::Fence;
 use crate::planted::{Planted, planted};
 use crate::segment;
 use crate::shared::Dirty;
 use crate::state::{LogState, Removal, Removed, State};
-use crate::{CONTROL_LOG, LogId, Lsn, MAX_WRITE_SET_BYTES};
+use crate::{LogId, Lsn};
+
+use super::loss;
 
 /// Removes directories of logs that are gone, segment files that nothing names, and what half-done removals left; cuts
 /// segments to what the manifest and the frames say. Fences logs whose files show that the journal had more.
 pub(super) fn tidy(disk: &dyn Disk, state: &mut State, data_dir: &Path, dirty: &mut Dirty) -> Result<(), OpenError> {
     let logs_dir = data_dir.join("logs");
-    let mut without_directory: BTreeSet<LogId> = state.logs.keys().copied().collect();
     for name in disk.list(&logs_dir).map_err(OpenError::io("cannot list", &logs_dir))? {
         let dir = logs_dir.join(&name);
         let id = checkpoint::log_id_of(&name);
         match id.and_then(|id| Some((id, state.logs.get_mut(&id)?))) {
             Some((id, log)) => {
-                without_directory.remove(&id);
                 let names = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
                 let removals = &state.removals;
                 let mut one = Tidying {
@@ -42,20 +40,6 @@ pub(super) fn tidy(disk: &dyn Disk, state: &mut State, data_dir: &Path, dirty: &
                 lsn: 0,
                 what: Removed::Log(dir),
             }),
-        }
-    }
-    for id in without_directory {
-        if let Some(log) = state.logs.get_mut(&id) {
-            let (names, removals) = (Vec::new(), &state.removals);
-            let mut one = Tidying {
-                disk,
-                id,
-                log,
-                names,
-                removals,
-                dirty,
-            };
-            one.tidy(state.lsn)?;
         }
     }
     Ok(())
@@ -76,83 +60,12 @@ impl Tidying<'_> {
         if self.log.fence.is_some() {
             return Ok(());
         }
-        if let Some((path, position)) = self.find_loss()? {
-            return self.fence(&path, position, lsn);
+        if let Some((path, position)) = loss::find(self.disk, self.log, &self.names)? {
+            self.dirty.directories.insert(self.log.dir.clone());
+            return loss::fence(self.disk, (self.id, self.log), &path, position, lsn);
         }
         self.remove_unnamed()?;
         self.cut_segments()
-    }
-
-    /// Where the log's files show that acknowledged records are missing: its active segment is gone, or behind its end stands
-    /// a batch that the journal does not have. Batches are applied after the sync of their frame, and every recovery cuts
-    /// segments and begins a leader epoch: so a batch of the present epoch that continues the log had been durable, and
-    /// its journal file was cut, removed, or replaced by an older copy.
-    fn find_loss(&self) -> Result<Option<(PathBuf, u64)>, OpenError> {
-        if let Some(active) = self.log.segments.last() {
-            let path = &active.file.path;
-            if !self.has(path) {
-                return Ok(Some((path.clone(), 0)));
-            }
-            if self.continues_log(path, active.size_bytes)? {
-                return Ok(Some((path.clone(), active.size_bytes)));
-            }
-        }
-        let next = self.log.dir.join(segment::file_name(self.log.end));
-        let named = self.log.segments.iter().any(|segment| segment.file.path == next);
-        Ok((!named && self.has(&next) && self.continues_log(&next, 0)?).then_some((next, 0)))
-    }
-
-    fn has(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str());
-        self.names.iter().any(|known| Some(known.as_str()) == name)
-    }
-
-    /// Whether a whole batch of the log's present epoch, with the log's next offset, stands at a place.
-    fn continues_log(&self, path: &Path, position: u64) -> Result<bool, OpenError> {
-        let read = |len: usize| {
-            let file = self.disk.open(path, Open::Read)?;
-            let mut bytes = vec![0; len.min(file.len()?.saturating_sub(position) as usize)];
-            let read = file.read_at(&mut bytes, position)?;
-            bytes.truncate(read);
-            Ok(bytes)
-        };
-        let read = |len| read(len).map_err(OpenError::io("cannot read", path));
-        let Ok(header) = BatchHeader::parse(&read(HEADER_LEN)?) else {
-            return Ok(false);
-        };
-        let fits = header.base_offset == self.log.end
-            && header.leader_epoch == self.log.leader_epoch
-            && header.size_bytes() as u64 <= MAX_WRITE_SET_BYTES;
-        Ok(fits && batch::verify(&read(header.size_bytes())?).is_ok())
-    }
-
-    fn fence(&mut self, path: &Path, position: u64, lsn: Lsn) -> Result<(), OpenError> {
-        if self.id == CONTROL_LOG {
-            return Err(OpenError::JournalDamaged {
-                lsn: lsn + 1,
-                file: path.into(),
-                position,
-                reason: "held catalog changes, as this file shows, and is not there any more".into(),
-            });
-        }
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let fence = Fence {
-            log: self.id,
-            lsn: 0,
-            file: format!("logs/{}/{name}", self.id),
-            position,
-            offset: self.log.end,
-        };
-        tracing::error!(log = self.id, "log fenced: {}", fence.reason());
-        self.log.fence = Some(fence);
-        // What the files hold, if only in the page cache, may be the only copy.
-        for name in &self.names {
-            let path = self.log.dir.join(name);
-            let synced = self.disk.open(&path, Open::ReadWrite).and_then(|file| file.sync_all());
-            synced.map_err(OpenError::io("cannot sync", &path))?;
-        }
-        self.dirty.directories.insert(self.log.dir.clone());
-        Ok(())
     }
 
     fn remove_unnamed(&mut self) -> Result<(), OpenError> {
