@@ -23,6 +23,9 @@ mod config;
 pub mod disk;
 pub mod engine;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod fixture_tests;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
