@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use riverlog_storage::{Append, Change, EpochCheck, LogId, ReadError, Topic, WriteError, WriteSet, record::decode_all};
+use bytes::Bytes;
+use riverlog_storage::{
+    Append, Catalog, Change, EpochCheck, ReadError, Topic, WriteError, WriteSet, record::decode_all,
+};
 use tokio::runtime::Handle;
 
 use super::{
@@ -16,7 +19,8 @@ use super::{
     runtime::{JobHandle, spawn_on},
 };
 use crate::broker::{
-    Broker, BrokerError, append::build_batches, coordinator::JobOffset, topic_config, topics::job_state_topic,
+    Broker, BrokerError, BrokerOptions, append::build_batches, coordinator::JobOffset, topic_config,
+    topics::job_state_topic,
 };
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
@@ -48,54 +52,66 @@ pub struct BrokerLog {
 }
 
 /// The name of the durable epoch that fences a job.
-fn epoch_name(job: &str) -> String {
+pub(super) fn epoch_name(job: &str) -> String {
     format!("job/{job}")
+}
+
+/// What the engine knows of a topic.
+pub(super) fn topic_info(topic: &Topic, options: &BrokerOptions) -> TopicInfo {
+    TopicInfo {
+        name: topic.name.clone(),
+        id: topic.id,
+        partitions: topic.partitions.clone(),
+        max_batch_bytes: topic_config::max_message_bytes(topic, options),
+    }
+}
+
+/// An epoch as one write set, without its offsets.
+pub(super) fn epoch_write_set(
+    catalog: &Catalog,
+    options: &BrokerOptions,
+    commit: Commit,
+) -> Result<WriteSet, LogError> {
+    let mut write_set = WriteSet::default();
+    write_set.epochs.push(EpochCheck {
+        name: epoch_name(&commit.job),
+        epoch: commit.log.incarnation,
+    });
+    let state = (commit.log.state, commit.state);
+    for (log, records) in commit.outputs.into_iter().chain([state]) {
+        let gone = || LogError::Unavailable("a topic that the job writes was deleted".into());
+        let (topic, _) = catalog.log(log).ok_or_else(gone)?;
+        let log_append_time = topic_config::log_append_time(topic);
+        let max_bytes = topic_config::max_message_bytes(topic, options);
+        let batches = build_batches(records, max_bytes).map_err(broker_error)?.into_iter();
+        write_set.appends.extend(batches.map(|batches| Append {
+            log,
+            batches,
+            log_append_time,
+        }));
+    }
+    if let Some(offset) = commit.state_start {
+        let log = commit.log.state;
+        write_set.changes.push(Change::MoveLogStart { log, offset });
+    }
+    Ok(write_set)
+}
+
+/// The records below `to` of what a read from `from` gave.
+pub(super) fn fetched(data: &Bytes, from: i64, to: i64, options: &BrokerOptions) -> Result<Fetched, LogError> {
+    let decoded = decode_all(data, from, options.max_decompressed_bytes);
+    let mut decoded = decoded.map_err(|error| LogError::Failed(format!("records at offset {from}: {error}")))?;
+    decoded.records.retain(|record| record.offset < to);
+    Ok(Fetched {
+        records: decoded.records,
+        next_offset: decoded.next_offset.min(to),
+        bytes: data.len().max(decoded.decompressed_bytes),
+    })
 }
 
 impl BrokerLog {
     fn info(&self, topic: &Topic) -> TopicInfo {
-        TopicInfo {
-            name: topic.name.clone(),
-            id: topic.id,
-            partitions: topic.partitions.clone(),
-            max_batch_bytes: topic_config::max_message_bytes(topic, self.broker.options()),
-        }
-    }
-
-    fn append_all(&self, write_set: &mut WriteSet, log: LogId, records: Vec<super::Record>) -> Result<(), LogError> {
-        let catalog = self.broker.catalog();
-        let gone = || LogError::Unavailable("a topic that the job writes was deleted".into());
-        let (topic, _) = catalog.log(log).ok_or_else(gone)?;
-        let log_append_time = topic_config::log_append_time(topic);
-        let max_bytes = topic_config::max_message_bytes(topic, self.broker.options());
-        for batches in build_batches(records, max_bytes).map_err(broker_error)? {
-            write_set.appends.push(Append {
-                log,
-                batches,
-                log_append_time,
-            });
-        }
-        Ok(())
-    }
-
-    fn write_set(&self, commit: Commit) -> Result<WriteSet, LogError> {
-        let mut write_set = WriteSet::default();
-        let name = epoch_name(&commit.job);
-        write_set.epochs.push(EpochCheck {
-            name,
-            epoch: commit.log.incarnation,
-        });
-        for (log, records) in commit.outputs {
-            self.append_all(&mut write_set, log, records)?;
-        }
-        self.append_all(&mut write_set, commit.log.state, commit.state)?;
-        if let Some(offset) = commit.state_start {
-            write_set.changes.push(Change::MoveLogStart {
-                log: commit.log.state,
-                offset,
-            });
-        }
-        Ok(write_set)
+        topic_info(topic, self.broker.options())
     }
 }
 
@@ -140,20 +156,9 @@ impl Log for BrokerLog {
     }
 
     fn read(&self, partition: PartitionId, from: i64, to: i64, max_bytes: usize) -> Result<Fetched, LogError> {
-        let data = self
-            .broker
-            .storage()
-            .read(partition, from, max_bytes)
-            .map_err(read_error)?
-            .data;
-        let undecodable = |error| LogError::Failed(format!("records at offset {from} of log {partition}: {error}"));
-        let mut decoded = decode_all(&data, from, self.broker.options().max_decompressed_bytes).map_err(undecodable)?;
-        decoded.records.retain(|record| record.offset < to);
-        Ok(Fetched {
-            records: decoded.records,
-            next_offset: decoded.next_offset.min(to),
-            bytes: data.len().max(decoded.decompressed_bytes),
-        })
+        let read = self.broker.storage().read(partition, from, max_bytes);
+        fetched(&read.map_err(read_error)?.data, from, to, self.broker.options())
+            .map_err(|error| LogError::Failed(format!("log {partition}: {error}")))
     }
 
     fn start_job(&self, job: &str) -> Result<JobLog, LogError> {
@@ -193,7 +198,7 @@ impl Log for BrokerLog {
 
     fn commit(&self, commit: Commit, done: CommitDone) {
         let (group, offsets) = (commit.job.clone(), commit.offsets.clone());
-        let write_set = match self.write_set(commit) {
+        let write_set = match epoch_write_set(&self.broker.catalog(), self.broker.options(), commit) {
             Ok(write_set) => write_set,
             Err(error) => return done(Err(error)),
         };
@@ -247,7 +252,7 @@ fn broker_error(error: BrokerError) -> LogError {
     }
 }
 
-fn write_error(error: WriteError) -> LogError {
+pub(super) fn write_error(error: WriteError) -> LogError {
     match &error {
         WriteError::StaleEpoch { .. } => LogError::Fenced(error.to_string()),
         // Space may be made, a partition repaired, a deleted output topic is created again by the next start.
@@ -258,7 +263,7 @@ fn write_error(error: WriteError) -> LogError {
     }
 }
 
-fn read_error(error: ReadError) -> LogError {
+pub(super) fn read_error(error: ReadError) -> LogError {
     match &error {
         ReadError::Damaged { retriable: false, .. } => LogError::Failed(error.to_string()),
         // The range may have been deleted between planning and reading: the next start says so clearly.

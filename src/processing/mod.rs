@@ -10,7 +10,7 @@
 //!
 //! Inside, from pure to real: [`watermark`], [`timer`], [`epoch`] and `task` know no clock and no log; `state_log` is how state stands in
 //! the log; `runner` plans, runs and commits epochs step by step; [`runtime`] gives it a thread; [`log`] is all that the engine knows of
-//! a log, and `broker_log` is that for the broker in this process.
+//! a log, and `broker_log` is that for the broker in this process. `simulation` runs a job on the real storage on a simulated disk.
 //!
 //! Not there yet: several tasks per job (keys have their groups already), session windows, state beyond memory, SQL.
 
@@ -28,6 +28,8 @@ mod planted;
 pub mod processor;
 mod runner;
 pub mod runtime;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 pub mod state;
 pub(crate) mod state_log;
 pub mod table;
