@@ -322,6 +322,12 @@ impl<P: Processor> Simulation<P> {
             86..89 => self.step_zombie(),
             89..91 => {
                 self.clock.advance_ms(self.rng.random_range(0..3_000));
+                // At times somebody sets the wall clock, either way.
+                if self.rng.random_ratio(1, 4) {
+                    let hours_ms = 12 * 60 * MINUTE_MS;
+                    self.clock
+                        .set_wall_ms(START_MS + self.rng.random_range(-hours_ms..hours_ms));
+                }
                 Ok(())
             }
             91..93 => {

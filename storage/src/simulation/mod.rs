@@ -82,6 +82,8 @@ struct Simulation {
     faulty: bool,
     damaging: bool,
     focus: Focus,
+    /// The wall clock jumps.
+    jumpy: bool,
     /// A fault was armed in this incarnation: errors are no surprise.
     armed: bool,
     /// The page cache may show journal bytes that the disk does not have: a start may be refused for it.
@@ -143,6 +145,7 @@ impl Simulation {
                 13 => Focus::HalfCheckpoints,
                 _ => Focus::Nothing,
             },
+            jumpy: seed % 8 == 4,
             armed: false,
             unstable: false,
             harmed: false,
@@ -226,6 +229,9 @@ impl Simulation {
             78..84 => self.read_somewhere(),
             84..87 => {
                 self.clock.advance_ms(self.rng.random_range(0..3_000));
+                if self.jumpy {
+                    self.jump();
+                }
                 Ok(())
             }
             87..90 => {
@@ -252,6 +258,14 @@ impl Simulation {
             96.. if self.damaging && self.rng.random_ratio(1, 3) => self.damage_journal(),
             _ => Ok(()),
         }
+    }
+
+    /// Somebody sets the wall clock, by up to half a day either way. Monotonic time goes on.
+    fn jump(&mut self) {
+        let hours_ms = 12 * 60 * 60 * 1000;
+        let wall_ms = START_MS + self.rng.random_range(-hours_ms..hours_ms);
+        self.note(|| format!("the clock is set to {wall_ms}"));
+        self.clock.set_wall_ms(wall_ms);
     }
 
     fn submit(&mut self, mut attempt: Attempt) -> Result<(), Violation> {
