@@ -88,8 +88,8 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`] says what is in the way.
-    pub async fn start(config: Config) -> Result<Self, ServerError> {
-        let open_files = raise_open_files_limit();
+    pub async fn start(mut config: Config) -> Result<Self, ServerError> {
+        share_open_files(&mut config, raise_open_files_limit());
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push((bind(&config, "kafka address", &listener.addr).await?, listener));
@@ -97,9 +97,7 @@ impl Server {
         let (http_socket, http_addr) = bind(&config, "http address", &config.http_addr).await?;
 
         let storage = open_storage(&config).await?;
-        let mut options = config.broker.clone();
-        options.max_partitions = max_partitions(options.max_partitions, open_files);
-        let broker = Broker::open(storage, options).await?;
+        let broker = Broker::open(storage, config.broker.clone()).await?;
         let metrics = Metrics::default();
         let shutdown = Shutdown::new();
         let mut tasks = JoinSet::new();
@@ -252,18 +250,31 @@ fn raise_open_files_limit() -> Option<u64> {
     }
 }
 
-/// A partition that is written has its active segment open twice. Half of the files that may be open are for that, so that
-/// the other half is left for connections and readers: a broker out of files could write to no new segment either.
-fn max_partitions(configured: usize, open_files: Option<u64>) -> usize {
-    let possible = open_files.map_or(usize::MAX, |files| usize::try_from(files / 4).unwrap_or(usize::MAX));
-    if possible < configured {
-        tracing::info!(
-            possible,
-            configured,
-            "the limit of open files allows fewer partitions than max_partitions"
-        );
+/// Shares the files that may be open out: half of them to partitions, each of which has its active segment open twice while it
+/// is written; three eighths to Kafka connections, a sixteenth to HTTP. The rest is for readers, the journal and checkpoints: a
+/// broker out of files could write to no new segment, and would stop.
+fn share_open_files(config: &mut Config, open_files: Option<u64>) {
+    let Some(files) = open_files.and_then(|files| usize::try_from(files).ok()) else {
+        return;
+    };
+    for (name, configured, possible) in [
+        ("max_partitions", &mut config.broker.max_partitions, files / 4),
+        (
+            "kafka_max_connections",
+            &mut config.kafka.max_connections,
+            files / 8 * 3,
+        ),
+        ("http_max_connections", &mut config.http.max_connections, files / 16),
+    ] {
+        if possible < *configured {
+            tracing::info!(
+                possible,
+                configured,
+                "the limit of open files, {files}, allows a smaller {name}"
+            );
+            *configured = possible;
+        }
     }
-    possible.min(configured)
 }
 
 #[cfg(test)]

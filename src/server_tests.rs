@@ -101,10 +101,20 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn partitions_leave_half_of_the_open_files_to_others() {
-    assert_eq!(max_partitions(100_000, Some(4_096)), 1_024);
-    assert_eq!(max_partitions(1_000, Some(4_096)), 1_000);
-    assert_eq!(max_partitions(1_000, None), 1_000);
+async fn open_files_are_shared_out() {
+    let shares = |open_files| {
+        let mut config = Config::ephemeral("data");
+        config.broker.max_partitions = 1_000;
+        share_open_files(&mut config, open_files);
+        (
+            config.broker.max_partitions,
+            config.kafka.max_connections,
+            config.http.max_connections,
+        )
+    };
+    assert_eq!(shares(Some(2_048)), (512, 768, 128));
+    assert_eq!(shares(Some(1 << 20)), (1_000, 20_000, 1_024));
+    assert_eq!(shares(None), (1_000, 20_000, 1_024));
 
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::ephemeral(dir.path().join("data"));
@@ -112,7 +122,7 @@ async fn partitions_leave_half_of_the_open_files_to_others() {
     let server = Server::start(config).await.unwrap();
     let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     assert_eq!(open_files.current, open_files.maximum, "the limit is raised");
-    let limit = max_partitions(1_000_000_000, open_files.current) as u32;
+    let limit = server.broker().options().max_partitions as u32;
     let too_many = server
         .broker()
         .create_topic("t", Some(limit + 1), Default::default(), false)

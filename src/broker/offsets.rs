@@ -36,23 +36,17 @@ impl Broker {
     /// The first record that has the log's highest timestamp.
     pub fn max_timestamp_offset(&self, log: LogId) -> Result<Option<OffsetAtTime>, BrokerError> {
         let start = self.log_start(log);
-        let (mut from, mut highest) = (start, None);
-        while let Some(batch) = self.storage.batch_of_max_timestamp(log, from)? {
-            let header = BatchHeader::parse(&batch)?;
-            let later = self
-                .records(&batch, start)?
-                .min_by_key(|record| Reverse(record.timestamp_ms));
-            highest = [highest, later]
-                .into_iter()
-                .flatten()
-                .min_by_key(|record| Reverse(record.timestamp_ms));
-            if header.base_offset >= start {
-                break;
-            }
-            // What made this batch the one may be below the log's start: the next best counts as well.
-            from = header.last_offset() + 1;
+        let first = self.storage.read(log, start, 1)?.data;
+        if first.is_empty() {
+            return Ok(None);
         }
-        Ok(highest)
+        // Of the first batch, records below the log's start do not count; of all others, their headers tell.
+        let mut records: Vec<OffsetAtTime> = self.records(&first, start)?.collect();
+        let behind = BatchHeader::parse(&first)?.last_offset() + 1;
+        if let Some(batch) = self.storage.batch_of_max_timestamp(log, behind)? {
+            records.extend(self.records(&batch, start)?);
+        }
+        Ok(records.into_iter().min_by_key(|record| Reverse(record.timestamp_ms)))
     }
 
     fn log_start(&self, log: LogId) -> i64 {

@@ -23,7 +23,10 @@ fn unknown(given: impl Iterator<Item = OsString>) -> Vec<String> {
     let mut known = Vec::new();
     collect(&Cli::command(), &mut known);
     let given = given.map(|name| name.to_string_lossy().into_owned());
-    let unknown = given.filter(|name| name.starts_with(PREFIX) && !known.contains(name));
+    // Kubernetes tells every pod of a Service named riverlog its addresses, in names like these.
+    let services = ["RIVERLOG_PORT", "RIVERLOG_SERVICE_"];
+    let of_service = |name: &String| services.iter().any(|prefix| name.starts_with(prefix));
+    let unknown = given.filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !of_service(name));
     let mut lines: Vec<String> = unknown
         .map(|name| match nearest(&name, &known) {
             Some(near) => format!("environment variable {name} is not known and does nothing; is {near} meant?"),

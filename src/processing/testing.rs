@@ -37,6 +37,8 @@ use riverlog_storage::{
 };
 use uuid::Uuid;
 
+use crate::broker::topics::job_state_topic;
+
 use super::{
     epoch::Frame,
     error::JobError,
@@ -46,11 +48,6 @@ use super::{
     processor::Processor,
     runner::{Runner, Step},
 };
-
-/// The topic that holds a job's state, named as on a broker.
-fn state_topic(job: &str) -> String {
-    format!("__job_state.{job}")
-}
 
 #[derive(Debug, Default)]
 struct Partition {
@@ -202,7 +199,7 @@ impl MemoryLog {
     pub fn topic_state(&self, job: &str) -> PartitionId {
         let logs = self.logs.lock();
         logs.topics
-            .get(&state_topic(job))
+            .get(&job_state_topic(job))
             .and_then(|topic| topic.partitions.first())
             .copied()
             .unwrap_or_default()
@@ -339,7 +336,7 @@ impl Log for MemoryLog {
     }
 
     fn start_job(&self, job: &str) -> Result<JobLog, LogError> {
-        let state = self.create_topic(&state_topic(job), 1);
+        let state = self.create_topic(&job_state_topic(job), 1);
         let state = state.partitions.first().copied().unwrap_or_default();
         let mut logs = self.logs.lock();
         let incarnation = logs.incarnations.entry(job.to_owned()).or_default();

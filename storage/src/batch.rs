@@ -204,6 +204,16 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
+    /// With the largest timestamp that its records really have. Retention, segments and look-ups by time believe it, so
+    /// it is not the client's to say; Kafka sets it as well (`LogValidator`).
+    fn with_max_timestamp(mut self, max_timestamp: i64, payload: &[u8]) -> Self {
+        if self.max_timestamp != max_timestamp {
+            self.max_timestamp = max_timestamp;
+            self.crc = self.computed_crc(payload);
+        }
+        self
+    }
+
     /// The CRC-32C that belongs to these header fields and this payload.
     fn computed_crc(&self, payload: &[u8]) -> u32 {
         let encoded = self.encode();
@@ -225,7 +235,7 @@ impl CheckedBatches {
         &self.bytes
     }
 
-    /// Their headers, in order.
+    /// Their headers, in order, with the largest timestamps that their records have.
     pub fn headers(&self) -> &[BatchHeader] {
         &self.headers
     }
@@ -287,8 +297,9 @@ pub fn check_produced(bytes: Bytes, limits: &CheckLimits) -> Result<CheckedBatch
         let header = verify(rest)?;
         check_fields(&header)?;
         let (batch, behind) = rest.split_at_checked(size_bytes).unwrap_or((rest, &[]));
-        check_records(&header, batch.get(HEADER_LEN..).unwrap_or_default(), limits)?;
-        headers.push(header);
+        let payload = batch.get(HEADER_LEN..).unwrap_or_default();
+        let max_timestamp = check_records(&header, payload, limits)?;
+        headers.push(header.with_max_timestamp(max_timestamp, payload));
         rest = behind;
     }
     if headers.is_empty() {
@@ -341,8 +352,8 @@ fn check_fields(header: &BatchHeader) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Walks the records; a compressed payload is unpacked for that and thrown away.
-fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> Result<(), BatchError> {
+/// Walks the records; a compressed payload is unpacked for that and thrown away. Returns their largest timestamp.
+fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> Result<i64, BatchError> {
     let unpacked;
     let records = match header.compression() {
         Compression::None => payload,
@@ -359,6 +370,7 @@ fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> 
         });
     }
     let mut walker = RecordWalker::new(records).limited(limits.max_decompressed_bytes);
+    let mut max_timestamp = i64::MIN;
     for index in 0..header.record_count {
         let record = walker
             .next(|_, _| {})
@@ -370,8 +382,10 @@ fn check_records(header: &BatchHeader, payload: &[u8], limits: &CheckLimits) -> 
         if limits.require_keys && record.key.is_none() {
             return Err(BatchError::MissingKey { index });
         }
+        max_timestamp = max_timestamp.max(header.base_timestamp.wrapping_add(record.timestamp_delta));
     }
-    walker.finish(header.record_count)
+    walker.finish(header.record_count)?;
+    Ok(max_timestamp)
 }
 
 /// Turns a batch into one whose timestamp is that of its append. `payload` is what follows the header.

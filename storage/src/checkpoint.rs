@@ -50,6 +50,7 @@ struct Fixed {
     superseded: Vec<PathBuf>,
     removals: Vec<Removal>,
     journal_bytes: u64,
+    new_segments: u64,
 }
 
 /// New entries of an index, and where they go in its file.
@@ -150,6 +151,7 @@ impl Checkpointer {
     fn fix(&mut self) -> Fixed {
         self.generation += 1;
         let journal_bytes = self.shared.journal_bytes.load(Ordering::Relaxed);
+        let new_segments = self.shared.new_segments.load(Ordering::Relaxed);
         let mut state = self.shared.state.write();
         let state = &mut *state;
         let lsn = state.lsn;
@@ -167,6 +169,7 @@ impl Checkpointer {
             superseded: Vec::new(),
             removals: std::mem::take(&mut state.removals),
             journal_bytes,
+            new_segments,
         };
         for log in std::mem::take(&mut state.touched) {
             if let Some(published) = state.logs.get_mut(&log) {
@@ -248,6 +251,7 @@ impl Checkpointer {
         }
         self.note_checkpointed(fixed);
         shared.journal_bytes.fetch_sub(fixed.journal_bytes, Ordering::Relaxed);
+        shared.new_segments.fetch_sub(fixed.new_segments, Ordering::Relaxed);
         shared
             .checkpoint_lsn
             .store(fixed.manifest.checkpoint_lsn, Ordering::Relaxed);

@@ -359,6 +359,7 @@ fn create_segment(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> 
     }
     let file = Arc::new(SegmentFile::new(dir.join(file_name(part.segment_base))));
     new_or_emptied(&*shared.disk, &file)?;
+    shared.new_segments.fetch_add(1, Ordering::Relaxed);
     dirty.directories.insert(dir);
     Ok(file)
 }

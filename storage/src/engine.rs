@@ -87,7 +87,7 @@ impl Engine {
         let lock = lock_directory(&*disk, dir)?;
         let seed = options.seed.unwrap_or_else(|| rand::rng().random());
         let mut ids = StdRng::seed_from_u64(seed);
-        let recovered = recover(&*disk, dir, || {
+        let recovered = recover(&*disk, dir, clock.now_ms(), || {
             let id = uuid::Builder::from_random_bytes(ids.random()).into_uuid();
             Catalog::new(new_cluster_id(ids.random()), id)
         })?;
@@ -112,6 +112,7 @@ impl Engine {
             poison: Mutex::new(None),
             free_bytes: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
+            new_segments: AtomicU64::new(0),
             checkpoint_lsn: AtomicU64::new(0),
             hooks: RwLock::new(Vec::new()),
             counters: Default::default(),

@@ -133,9 +133,9 @@ fn history() -> SimulatedDisk {
     disk.restart()
 }
 
-fn fixture() -> PathBuf {
+fn fixture(version: u8) -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    dir.join(format!("v{FORMAT_VERSION}"))
+    dir.join(format!("v{version}"))
 }
 
 /// The files of a directory of this machine, by their paths below it.
@@ -160,23 +160,20 @@ fn written() -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn the_same_history_gives_the_same_bytes() {
-    let written = written();
+    let (written, fixture) = (written(), fixture(FORMAT_VERSION));
     if std::env::var_os("RIVERLOG_WRITE_FIXTURE").is_some() {
         for (path, bytes) in &written {
-            let path = fixture().join(path);
+            let path = fixture.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
     }
-    let stored = files_of(&fixture());
-    let stored: Vec<_> = stored
-        .keys()
-        .map(|path| path.strip_prefix(fixture()).unwrap())
-        .collect();
+    let stored = files_of(&fixture);
+    let stored: Vec<_> = stored.keys().map(|path| path.strip_prefix(&fixture).unwrap()).collect();
     assert_eq!(stored, written.keys().collect::<Vec<_>>());
     for (path, bytes) in &written {
         assert!(
-            std::fs::read(fixture().join(path)).unwrap() == *bytes,
+            std::fs::read(fixture.join(path)).unwrap() == *bytes,
             "{}",
             path.display()
         );
@@ -184,10 +181,16 @@ fn the_same_history_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_stored_directory_is_read_as_it_was_written() {
+fn stored_directories_are_read_as_they_were_written() {
+    for version in 1..=FORMAT_VERSION {
+        check_stored(&fixture(version));
+    }
+}
+
+fn check_stored(fixture: &Path) {
     let disk = SimulatedDisk::new(9);
-    for (path, bytes) in files_of(&fixture()) {
-        let path = Path::new(DIR).join(path.strip_prefix(fixture()).unwrap());
+    for (path, bytes) in files_of(fixture) {
+        let path = Path::new(DIR).join(path.strip_prefix(fixture).unwrap());
         let parents: Vec<_> = path.ancestors().skip(1).collect();
         for parent in parents.into_iter().rev().filter(|parent| parent.starts_with(DIR)) {
             disk.create_dir(parent).unwrap();

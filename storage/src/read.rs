@@ -186,8 +186,11 @@ impl Shared {
                         let relative = u32::try_from(offset.saturating_sub(segment.base)).unwrap_or(u32::MAX);
                         Some(index.by_offset(relative).unwrap_or(first))
                     }
-                    (IndexState::Loaded(index), Wanted::Timestamp(timestamp_ms, _)) => {
-                        Some(index.by_timestamp(timestamp_ms).unwrap_or(first))
+                    (IndexState::Loaded(index), Wanted::Timestamp(timestamp_ms, from)) => {
+                        let relative = u32::try_from(from.saturating_sub(segment.base)).unwrap_or(0);
+                        let both = [index.by_timestamp(timestamp_ms), index.by_offset(relative)];
+                        let later = both.into_iter().flatten().max_by_key(|entry| entry.position);
+                        Some(later.unwrap_or(first))
                     }
                 };
                 let start = Start {

@@ -92,7 +92,7 @@ pub(crate) struct Segment {
     pub base: i64,
     pub size_bytes: u64,
     pub max_timestamp: i64,
-    /// The largest timestamp of the first batch, as far as it was looked at: an active segment's age counts from it.
+    /// The largest timestamp of the first batch, if it was looked at and has one: an active segment's age counts from it.
     pub first_timestamp: Option<i64>,
     pub file: Arc<SegmentFile>,
     pub index: IndexState,
@@ -159,22 +159,23 @@ impl Segment {
             Arc::make_mut(index).note(relative, position, header.max_timestamp);
         }
         if self.size_bytes == 0 {
-            self.first_timestamp = Some(header.max_timestamp);
+            self.first_timestamp = Some(header.max_timestamp).filter(|time_ms| *time_ms >= 0);
         }
         self.size_bytes = self.size_bytes.max(u64::from(position) + header.size_bytes() as u64);
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
     /// Looks at the first batch for its timestamp. Without one that reads, the segment's age is not known.
-    pub fn read_first_timestamp(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    pub fn read_first_timestamp(&mut self, disk: &dyn Disk) {
         if self.first_timestamp.is_some() || self.size_bytes == 0 {
-            return Ok(());
+            return;
         }
         let mut header = [0; HEADER_LEN];
-        let read = self.file.reader(disk)?.read_at(&mut header, 0)?;
-        let header = BatchHeader::parse(header.get(..read).unwrap_or_default());
-        self.first_timestamp = header.ok().map(|header| header.max_timestamp);
-        Ok(())
+        let read = self.file.reader(disk).and_then(|file| file.read_at(&mut header, 0));
+        let header = read.ok().and_then(|_| BatchHeader::parse(&header).ok());
+        self.first_timestamp = header
+            .map(|header| header.max_timestamp)
+            .filter(|time_ms| *time_ms >= 0);
     }
 
     /// Reads the stored index, or rebuilds it from the segment if it does not check.

@@ -36,6 +36,9 @@ pub struct Published {
     pub catalog_changed: bool,
 }
 
+/// A checkpoint is due when so many segments were begun, however small: their files are open.
+const CHECKPOINT_SEGMENTS: u64 = 256;
+
 type Hook = Box<dyn Fn(&Published) + Send + Sync>;
 
 pub(crate) struct Shared {
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     pub free_bytes: AtomicU64,
     /// Journal bytes written since the last checkpoint began.
     pub journal_bytes: AtomicU64,
+    /// Segments begun since then. Each stays open until a checkpoint has synced it.
+    pub new_segments: AtomicU64,
     pub checkpoint_lsn: AtomicU64,
     pub hooks: RwLock<Vec<Hook>>,
     pub counters: Counters,
@@ -94,6 +99,13 @@ impl Shared {
             self.answer(waiter.done, Err(WriteError::Poisoned(what.to_owned())));
         }
         self.work.notify_all();
+    }
+
+    /// Whether so much was written since the last checkpoint that one is due; with a slack, that writes must wait for it.
+    pub fn is_ahead_of_checkpoint(&self, slack: u64) -> bool {
+        let journal_bytes = self.options.checkpoint_bytes.saturating_mul(slack);
+        self.journal_bytes.load(Ordering::Relaxed) >= journal_bytes
+            || self.new_segments.load(Ordering::Relaxed) >= CHECKPOINT_SEGMENTS * slack
     }
 
     pub fn poisoned(&self) -> Option<String> {

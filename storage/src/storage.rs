@@ -27,7 +27,7 @@ const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the maintenance thread looks whether anything is due.
 const MAINTENANCE_TICK: Duration = Duration::from_millis(100);
 /// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
-const JOURNAL_SLACK: u64 = 4;
+const CHECKPOINT_SLACK: u64 = 4;
 /// Space that recovery can have on a full disk.
 const BALLAST_BYTES: u64 = 32 << 20;
 
@@ -231,11 +231,10 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
     }
 }
 
-/// Lets the checkpoint catch up when the journal has grown far beyond its interval.
+/// Lets the checkpoint catch up when what was written has grown far beyond its interval.
 fn hold_for_checkpoint(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
-    let limit = shared.options.checkpoint_bytes.saturating_mul(JOURNAL_SLACK);
-    while shared.journal_bytes.load(Ordering::Relaxed) > limit
+    while shared.is_ahead_of_checkpoint(CHECKPOINT_SLACK)
         && shared.poisoned().is_none()
         && !signals.closing.load(Ordering::SeqCst)
     {
@@ -266,7 +265,7 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         if lsn != seen_lsn {
             (seen_lsn, seen_at) = (lsn, Instant::now());
         }
-        let long = shared.journal_bytes.load(Ordering::Relaxed) >= options.checkpoint_bytes;
+        let long = shared.is_ahead_of_checkpoint(1);
         let idle = seen_at.elapsed() >= idle_checkpoint && engine.checkpoint_is_due();
         if long || idle {
             run_checkpoint(engine, signals);

@@ -52,13 +52,14 @@ impl Shared {
         slot: &Arc<Slot>,
         state: &mut SlotState,
     ) -> Result<Option<oneshot::Receiver<Result<riverlog_storage::Receipt, riverlog_storage::WriteError>>>, Error> {
-        if state.removed || state.offsets.in_doubt() || self.is_of_job(&slot.id) {
+        if state.removed || state.offsets.in_doubt() {
             return Ok(None);
         }
-        let expired = self.expired(state);
+        let of_job = self.is_of_job(&slot.id);
+        let expired = self.expired(state, of_job);
         let left = state.offsets.all_assigned().count() - expired.len();
         let (reply, answer) = oneshot::channel();
-        if left == 0 && state.group.is_idle() {
+        if left == 0 && state.group.is_idle() && !of_job {
             if !state.has_membership() && expired.is_empty() {
                 if state.offsets.is_empty() {
                     self.remove_slot(slot, state);
@@ -91,15 +92,15 @@ impl Shared {
         Ok(Some(answer))
     }
 
-    /// Offsets of deleted topics, and those of an empty group that are older than the retention.
-    fn expired(&self, state: &SlotState) -> Changes {
+    /// Offsets of deleted topics, and those of an empty group that are older than the retention. A job's group stays.
+    fn expired(&self, state: &SlotState, of_job: bool) -> Changes {
         let catalog = self.storage.catalog();
         let now_ms = self.now().wall_ms;
         let group = &state.group;
         let empty = group.state() == State::Empty;
         let expired = |committed: &Committed| {
-            if is_orphan(&catalog, committed) {
-                return true;
+            if is_orphan(&catalog, committed) || of_job {
+                return is_orphan(&catalog, committed);
             }
             let base_ms = if group.protocol_type().is_some() {
                 group.since_ms()

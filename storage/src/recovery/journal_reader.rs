@@ -250,11 +250,17 @@ impl JournalReader {
         last.header.seal(&mut bytes);
         (last.file, last.position) = (file, position);
         let path = self.path(number);
+        let exists = self.files.contains_key(&number);
+        // A file that C covers is of no more use, and has space, which the disk may not have.
+        let spare = self.files.range(..manifest.journal_file).next();
+        let spare = spare.map(|(spare, _)| *spare).filter(|_| !exists);
         let write = || {
-            let mode = if disk.exists(&path)? {
-                Open::ReadWrite
-            } else {
-                Open::CreateNew
+            if let Some(spare) = spare {
+                disk.rename(&self.path(spare), &path)?;
+            }
+            let mode = match exists || spare.is_some() {
+                true => Open::ReadWrite,
+                false => Open::CreateNew,
             };
             let file = disk.open(&path, mode)?;
             file.write_at(&bytes, 0)?;
@@ -263,6 +269,9 @@ impl JournalReader {
             Ok(file)
         };
         let file = write().map_err(OpenError::io("cannot write", &path))?;
+        if let Some(spare) = spare {
+            self.files.remove(&spare);
+        }
         self.files.insert(number, file);
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, ControlRecord};
+use crate::catalog::Catalog;
 use crate::checkpoint::{load_producers, snapshot_name};
 use crate::config::LogConfig;
 use crate::disk::Disk;
@@ -19,8 +19,9 @@ use crate::manifest::{COPIES, Manifest};
 use crate::planted::{Planted, planted};
 use crate::producers::ProducerTable;
 use crate::segment::SegmentWalk;
+use crate::shared::Dirty;
 use crate::state::{LogState, State, log_dir};
-use crate::{CONTROL_LOG, Lsn};
+use crate::{CONTROL_LOG, LogId, Lsn};
 
 mod journal_reader;
 mod loss;
@@ -46,35 +47,31 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     disk: &dyn Disk,
     data_dir: &Path,
+    now_ms: i64,
     new_catalog: impl FnOnce() -> Catalog,
 ) -> Result<Recovered, OpenError> {
     let manifest = match Manifest::load(disk, data_dir)? {
         Some(manifest) => manifest,
         None => first_manifest(disk, data_dir, new_catalog())?,
     };
-    let mut state = state_of(disk, data_dir, &manifest)?;
+    let mut state = state_of(disk, data_dir, &manifest, now_ms)?;
     let mut journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
     let (mut found, lost) = journal.walk(&manifest)?;
     journal.secure_last(disk, &mut found, &manifest)?;
 
     // First the control log: which logs are alive decides what becomes of all other parts.
-    let mut dropped_starts = BTreeSet::new();
     for frame in &found {
         let controls = journal.controls(frame)?;
-        for control in &controls {
-            if let ControlRecord::LogStartMoved { log, .. } = control {
-                dropped_starts.insert(*log);
-            }
-        }
         state.apply_controls(frame.header.lsn, &controls);
     }
 
-    loss::fence_missing(disk, &mut state)?;
+    let mut dirty = Dirty::default();
+    loss::replace_missing(disk, &mut state, &mut dirty)?;
     let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
     let mut replay = Replay {
         disk,
         state: &mut state,
-        dirty: Default::default(),
+        dirty,
         opened: HashMap::new(),
         doomed: logs_hit(&ends, &found, &lost),
     };
@@ -92,8 +89,12 @@ pub(crate) fn recover(
     for lost in lost {
         replay.fence(&lost, &journal)?;
     }
-    replay.preserve()?;
-    let mut dirty = replay.dirty;
+    for log in &replay.doomed {
+        if let Some(log) = replay.state.logs.get(log) {
+            loss::preserve(disk, &log.dir, &mut replay.dirty)?;
+        }
+    }
+    dirty = replay.dirty;
     dirty.directories.insert(data_dir.join("logs"));
 
     let lsn = found
@@ -101,9 +102,10 @@ pub(crate) fn recover(
         .map_or(manifest.checkpoint_lsn, |frame| frame.header.lsn)
         .max(last_lost);
     state.lsn = lsn;
-    state.drop_below_starts(lsn, dropped_starts);
+    let logs: Vec<LogId> = state.logs.keys().copied().collect();
+    state.drop_below_starts(lsn, logs);
     tidy(disk, &mut state, data_dir, &mut dirty)?;
-    read_first_timestamps(disk, &mut state)?;
+    read_first_timestamps(disk, &mut state);
     begin_leader_epoch(&mut state);
 
     let next_journal_file = journal.next_file(&manifest);
@@ -126,14 +128,12 @@ pub(crate) fn recover(
 }
 
 /// The age of active segments counts on where it stood.
-fn read_first_timestamps(disk: &dyn Disk, state: &mut State) -> Result<(), OpenError> {
+fn read_first_timestamps(disk: &dyn Disk, state: &mut State) {
     for log in state.logs.values_mut().filter(|log| log.fence.is_none()) {
         if let Some(active) = log.segments.last_mut() {
-            let read = active.read_first_timestamp(disk);
-            read.map_err(OpenError::io("cannot read", &active.file.path))?;
+            active.read_first_timestamp(disk);
         }
     }
-    Ok(())
 }
 
 /// Records written from now on belong to a new leader epoch.
@@ -201,7 +201,7 @@ fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<
 }
 
 /// The published state at C.
-fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<State, OpenError> {
+fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, now_ms: i64) -> Result<State, OpenError> {
     let catalog = Catalog::from_stored(manifest.catalog.clone());
     let mut logs = BTreeMap::new();
     for stored in &manifest.logs {
@@ -221,7 +221,7 @@ fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Sta
                 Ok(table) => table,
                 Err(error) => {
                     tracing::warn!("rebuilding {}: {error}", path.display());
-                    rebuild_producers(disk, &log)
+                    rebuild_producers(disk, &log, now_ms)
                 }
             };
         }
@@ -252,14 +252,31 @@ fn newest_if_planted(disk: &dyn Disk, dir: &Path, named: Lsn) -> Lsn {
     found.max().unwrap_or(named)
 }
 
-/// What the log's batches say of its producers, for want of a snapshot that reads.
-fn rebuild_producers(disk: &dyn Disk, log: &LogState) -> ProducerTable {
+/// What the log's batches say of its producers, for want of a snapshot that reads. When they were written is not known,
+/// so they are kept as if they had just been: a producer that is forgotten too early doubles what it repeats.
+fn rebuild_producers(disk: &dyn Disk, log: &LogState, now_ms: i64) -> ProducerTable {
     let mut table = ProducerTable::default();
     for segment in &log.segments {
-        let Ok(file) = segment.file.reader(disk) else { continue };
-        let mut walk = SegmentWalk::new(file, segment.size_bytes, 0, segment.base, 1 << 20);
-        while let Ok(Some((header, _))) = walk.next() {
-            table.note(&header, header.max_timestamp);
+        let path = &segment.file.path;
+        let mut walk = match segment.file.reader(disk) {
+            Ok(file) => SegmentWalk::new(file, segment.size_bytes, 0, segment.base, 1 << 20),
+            Err(error) => {
+                tracing::error!("producers of {} are not known: {error}", path.display());
+                continue;
+            }
+        };
+        loop {
+            match walk.next() {
+                Ok(Some((header, _))) => table.note(&header, now_ms),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(
+                        "producers behind a place in {} are not known: {error:?}",
+                        path.display()
+                    );
+                    break;
+                }
+            }
         }
     }
     table

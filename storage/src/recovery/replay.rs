@@ -21,8 +21,8 @@ pub(super) struct Replay<'a> {
     pub disk: &'a dyn Disk,
     pub state: &'a mut State,
     pub dirty: Dirty,
-    /// Segments that are being written. What stands in them behind that is looked at, and cut, at the end.
-    pub opened: HashMap<(LogId, i64), Arc<segment::SegmentFile>>,
+    /// The segment of each log that is being written. What stands in it behind that is looked at, and cut, at the end.
+    pub opened: HashMap<LogId, (i64, Arc<segment::SegmentFile>)>,
     /// Logs that will be fenced: their segments may hold the only good copy.
     pub doomed: BTreeSet<LogId>,
 }
@@ -70,8 +70,10 @@ impl Replay<'_> {
     /// The segment that a part goes to.
     fn open(&mut self, part: &Part) -> Result<Arc<segment::SegmentFile>, OpenError> {
         let key = (part.log, part.segment_base);
-        if let Some(file) = self.opened.get(&key) {
-            return Ok(file.clone());
+        match self.opened.get(&part.log) {
+            Some((base, file)) if *base == part.segment_base => return Ok(file.clone()),
+            Some((_, sealed)) => sync_and_close(sealed)?,
+            None => {}
         }
         let Some(log) = self.state.logs.get_mut(&part.log) else {
             return Err(OpenError::Catalog(format!("log {} vanished", part.log)));
@@ -112,29 +114,8 @@ impl Replay<'_> {
         };
         self.dirty.directories.insert(dir);
         self.dirty.segments.insert(key, file.clone());
-        self.opened.insert(key, file.clone());
+        self.opened.insert(part.log, (part.segment_base, file.clone()));
         Ok(file)
-    }
-
-    /// Makes durable what the segments of newly fenced logs hold, if only in the page cache.
-    pub fn preserve(&mut self) -> Result<(), OpenError> {
-        for log in &self.doomed {
-            let Some(state) = self.state.logs.get(log) else {
-                continue;
-            };
-            let dir = state.dir.clone();
-            if !self.disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
-                continue;
-            }
-            for name in self.disk.list(&dir).map_err(OpenError::io("cannot list", &dir))? {
-                let path = dir.join(name);
-                let file = self.disk.open(&path, Open::ReadWrite);
-                let synced = file.and_then(|file| file.sync_all());
-                synced.map_err(OpenError::io("cannot sync", &path))?;
-            }
-            self.dirty.directories.insert(dir);
-        }
-        Ok(())
     }
 
     /// Fences the logs that lost acknowledged records, or refuses to start if that cannot be told.
@@ -170,6 +151,16 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// The log goes on in another segment, and there may be very many of them.
+fn sync_and_close(sealed: &segment::SegmentFile) -> Result<(), OpenError> {
+    if let Some(handles) = sealed.open_handles() {
+        let synced = handles.syncer.sync_all();
+        synced.map_err(OpenError::io("cannot sync", &sealed.path))?;
+    }
+    sealed.close();
+    Ok(())
 }
 
 /// The planted bug: the page cache may show bytes that the disk does not have.

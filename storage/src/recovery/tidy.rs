@@ -35,6 +35,15 @@ pub(super) fn tidy(disk: &dyn Disk, state: &mut State, data_dir: &Path, dirty: &
                 };
                 one.tidy(state.lsn)?;
             }
+            // Directories are made after the sync of the frame that creates their log.
+            None if id.is_some_and(|id| id >= state.catalog.next_log_id) => {
+                return Err(OpenError::JournalDamaged {
+                    lsn: state.lsn + 1,
+                    file: dir,
+                    position: 0,
+                    reason: "created this log, and is not there any more".into(),
+                });
+            }
             // The old manifest may still name it: it goes after the checkpoint that ends recovery.
             None => state.removals.push(Removal {
                 lsn: 0,
@@ -60,9 +69,8 @@ impl Tidying<'_> {
         if self.log.fence.is_some() {
             return Ok(());
         }
-        if let Some((path, position)) = loss::find(self.disk, self.log, &self.names)? {
-            self.dirty.directories.insert(self.log.dir.clone());
-            return loss::fence(self.disk, (self.id, self.log), &path, position, lsn);
+        if let Some((path, position)) = loss::find(self.disk, self.log, &self.names) {
+            return loss::fence(self.disk, (self.id, self.log), (&path, position), lsn, self.dirty);
         }
         self.remove_unnamed()?;
         self.cut_segments()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::aftermath::Recovered;
 use super::ledger::{Hope, Shown, Violation, ensure};
-use super::{DATA_DIR, DECODE_BYTES, READ_BYTES, Simulation};
+use super::{DATA_DIR, DECODE_BYTES, READ_BYTES, Simulation, kind_of};
 use crate::clock::Clock;
 use crate::disk::{Disk, Open, SimulatedDisk};
 use crate::engine::Engine;
@@ -112,13 +112,8 @@ impl BitRot {
     }
 
     /// How many cases there are.
-    pub fn len(&self) -> usize {
+    pub fn cases(&self) -> usize {
         self.cases.len()
-    }
-
-    /// Never: there is always something to harm.
-    pub fn is_empty(&self) -> bool {
-        self.cases.is_empty()
     }
 
     /// Does one harm to a copy of the directory, starts, and looks at everything. Returns the kind of file, the harm, and
@@ -134,9 +129,8 @@ impl BitRot {
         let verdict = self.verdict(path, *harm);
         let verdict = verdict.map_err(|what| format!("{harm:?} {}: {what}", path.display()))?;
         let may = match (kind, verdict) {
-            (_, Verdict::Whole) | (_, Verdict::Refused) | ("journal", Verdict::Fenced) => true,
+            (_, Verdict::Whole | Verdict::Refused) | ("journal", Verdict::Fenced) => true,
             ("segment", Verdict::Named) => true,
-            ("segment", Verdict::Fenced) => *harm == Harm::Missing,
             _ => false,
         };
         ensure!(may, "{harm:?} {}: {verdict:?}", path.display());
@@ -153,10 +147,8 @@ impl BitRot {
                 let error = error.to_string();
                 let control = path.parent().and_then(log_of) == Some(CONTROL_LOG);
                 let may = kind_of(path) == "journal" || control && harm == Harm::Missing;
-                ensure!(
-                    may && error.contains("the journal is damaged"),
-                    "the start is refused: {error}"
-                );
+                let named = error.contains("the journal is damaged") || error.contains("is missing");
+                ensure!(may && named, "the start is refused: {error}");
                 return Ok(Verdict::Refused);
             }
         };
@@ -286,18 +278,6 @@ fn harms_within(bytes: &[u8]) -> Vec<Harm> {
     positions
         .flat_map(|position| [Harm::Flipped(position), Harm::Cut(position)])
         .collect()
-}
-
-fn kind_of(path: &Path) -> &'static str {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("log") => "segment",
-        Some("index") => "index",
-        Some("producers") => "producers",
-        Some("journal") => "journal",
-        _ if name.starts_with("manifest") => "manifest",
-        _ => "other",
-    }
 }
 
 fn log_of(dir: &Path) -> Option<LogId> {

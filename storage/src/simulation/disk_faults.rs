@@ -4,7 +4,7 @@
 use rand::RngExt;
 
 use super::ledger::{Violation, ensure};
-use super::{DATA_DIR, Simulation};
+use super::{Simulation, kind_of};
 use crate::Step;
 use crate::disk::simulated::{Fault, Operation};
 
@@ -21,10 +21,18 @@ pub enum Failure {
     Death,
     /// So does the machine.
     PowerCut,
+    /// A read, with an error, once.
+    Read,
 }
 
 /// Every failure.
-pub const FAILURES: [Failure; 4] = [Failure::Error, Failure::Full, Failure::Death, Failure::PowerCut];
+pub const FAILURES: [Failure; 5] = [
+    Failure::Error,
+    Failure::Full,
+    Failure::Death,
+    Failure::PowerCut,
+    Failure::Read,
+];
 
 /// Where a failure struck: the call and the kind of file; nothing if the run was over before.
 pub type Struck = Option<(Operation, &'static str)>;
@@ -37,7 +45,10 @@ pub fn calls(failure: Failure) -> Result<u64, Violation> {
     let mut simulation = Simulation::new(SEED);
     simulation.options.journal_file_bytes = 64 << 10;
     simulation.script()?;
-    let mut calls = simulation.disk.operations();
+    let mut calls = match failure {
+        Failure::Read => simulation.disk.reads(),
+        _ => simulation.disk.operations(),
+    };
     // A disk that is full strikes only calls that need space.
     while calls > 0 && run(failure, calls - 1)?.is_none() {
         calls -= 1;
@@ -62,6 +73,11 @@ impl Simulation {
         match failure {
             Failure::Error => self.disk.inject(Fault {
                 on: None,
+                path: String::new(),
+                skip: call,
+            }),
+            Failure::Read => self.disk.inject(Fault {
+                on: Some(Operation::Read),
                 path: String::new(),
                 skip: call,
             }),
@@ -103,12 +119,8 @@ impl Simulation {
 
     /// The same run every time, until something fails. True if it came to its end.
     fn script(&mut self) -> Result<bool, Violation> {
-        match self.open() {
-            Ok(engine) => self.engine = Some(engine),
-            Err(error) => {
-                ensure!(self.disk.struck().is_some(), "start refused: {error}");
-                return Ok(false);
-            }
+        if !self.start()? {
+            return Ok(false);
         }
         for attempt in self.traffic.opening(&mut self.rng) {
             self.submit(attempt)?;
@@ -126,29 +138,21 @@ impl Simulation {
             if self.disk.has_crashed() || self.engine()?.health().poisoned.is_some() {
                 return Ok(false);
             }
+            // In the middle another process takes over, with frames above the checkpoint.
+            if round == 20 && !self.start()? {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
-}
 
-fn kind_of(path: &std::path::Path) -> &'static str {
-    let inner = path
-        .strip_prefix(DATA_DIR)
-        .unwrap_or(path)
-        .to_string_lossy()
-        .into_owned();
-    let name = inner.rsplit('/').next().unwrap_or_default();
-    let kinds = [
-        (".log", "segment"),
-        (".index", "index"),
-        (".producers", "producers"),
-        (".journal", "journal"),
-    ];
-    let known = kinds.iter().find(|(ending, _)| name.contains(ending));
-    match known {
-        Some((_, kind)) => kind,
-        None if name.starts_with("manifest") => "manifest",
-        None if inner.is_empty() || inner == "logs" || inner.starts_with("logs/") || inner == "journal" => "directory",
-        None => "other",
+    /// False if the start was refused because a call has failed.
+    fn start(&mut self) -> Result<bool, Violation> {
+        self.engine = None;
+        match self.open() {
+            Ok(engine) => self.engine = Some(engine),
+            Err(error) => ensure!(self.disk.struck().is_some(), "start refused: {error}"),
+        }
+        Ok(self.engine.is_some())
     }
 }

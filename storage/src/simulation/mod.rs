@@ -15,6 +15,7 @@ mod ledger;
 mod tests;
 mod traffic;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -111,6 +112,28 @@ pub fn shortest(seed: u64) -> Option<(u32, Violation)> {
         }
     };
     (0..160).find_map(fails)
+}
+
+/// What a file or directory of the data directory is for.
+fn kind_of(path: &Path) -> &'static str {
+    let inner = path
+        .strip_prefix(DATA_DIR)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned();
+    let name = inner.rsplit('/').next().unwrap_or_default();
+    let kinds = [
+        (".log", "segment"),
+        (".index", "index"),
+        (".producers", "producers"),
+        (".journal", "journal"),
+    ];
+    match kinds.iter().find(|(ending, _)| name.contains(ending)) {
+        Some((_, kind)) => kind,
+        None if name.starts_with("manifest") => "manifest",
+        None if name == "lock" || name == "ballast" => "other",
+        None => "directory",
+    }
 }
 
 impl Simulation {

@@ -7,7 +7,7 @@ use crate::campaign;
 /// Runs every case.
 pub fn run(args: &campaign::Args) -> anyhow::Result<()> {
     let rot = BitRot::new().map_err(anyhow::Error::msg)?;
-    campaign::run("bit-rot", 0, rot.len() as u64, args.threads(), |case| {
+    campaign::run("bit-rot", 0, rot.cases() as u64, args.threads(), |case| {
         let (kind, harm, verdict) = rot.run(case as usize)?;
         let harm = match harm {
             Harm::Flipped(_) => "flipped",

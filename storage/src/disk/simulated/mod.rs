@@ -42,12 +42,14 @@ pub enum Operation {
     SyncDir,
     /// Creating, renaming and removing.
     Name,
+    /// `read_at`. It changes nothing, so it is not counted with the others, and fails only when asked for by name.
+    Read,
 }
 
 /// A call that will fail with EIO.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// Which kind of call; none is any.
+    /// Which kind of call; none is any that changes the disk.
     pub on: Option<Operation>,
     /// Only on paths that contain this; the empty string is in every path.
     pub path: String,
@@ -82,6 +84,7 @@ struct State {
     struck: Option<(Operation, PathBuf)>,
     crashed: bool,
     operations: u64,
+    reads: u64,
     history: u32,
 }
 
@@ -132,18 +135,24 @@ impl State {
             }
             *left -= 1;
         }
+        Ok(if self.strikes(on, path) { Fate::Fail } else { Fate::Done })
+    }
+
+    /// Whether a fault strikes this call.
+    fn strikes(&mut self, on: Operation, path: &Path) -> bool {
         let text = path.to_string_lossy();
         for (index, fault) in self.faults.iter_mut().enumerate() {
-            if fault.on.is_none_or(|k| k == on) && text.contains(&fault.path) {
+            let meant = fault.on.map_or(on != Operation::Read, |kind| kind == on);
+            if meant && text.contains(&fault.path) {
                 if fault.skip == 0 {
                     self.faults.remove(index);
                     self.struck.get_or_insert_with(|| (on, path.into()));
-                    return Ok(Fate::Fail);
+                    return true;
                 }
                 fault.skip -= 1;
             }
         }
-        Ok(Fate::Done)
+        false
     }
 
     /// The node of a path.
@@ -272,6 +281,10 @@ impl State {
 
     fn read(&mut self, node: Node, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         self.alive()?;
+        self.reads += 1;
+        if !self.faults.is_empty() && self.strikes(Operation::Read, &self.path_of(node)) {
+            return Err(eio("read"));
+        }
         let mut rng = self.rng.clone();
         let reads_per_eviction = self.reads_per_eviction;
         let file = self.file(node)?;
@@ -303,6 +316,7 @@ impl SimulatedDisk {
             struck: None,
             crashed: false,
             operations: 0,
+            reads: 0,
             history: 0,
         })
     }
@@ -411,7 +425,12 @@ impl SimulatedDisk {
         self.state.lock().operations
     }
 
-    /// A checksum over all of them, with their bytes: two runs that agree did the same.
+    /// Reads so far.
+    pub fn reads(&self) -> u64 {
+        self.state.lock().reads
+    }
+
+    /// A checksum over all calls that changed it, with their bytes: two runs that agree did the same.
     pub fn history(&self) -> u32 {
         self.state.lock().history
     }
