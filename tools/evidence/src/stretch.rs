@@ -14,6 +14,9 @@ use crate::load::{self, Load};
 use crate::loop_disk::LoopDisk;
 use crate::server::{Binary, PATIENCE, Server, Starting, lasting_port};
 
+/// As much of the server's log is told.
+const SAID_LINES: usize = 20;
+
 /// What is to be done. Everything that is chosen at random follows from the seed, but not the timing.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
@@ -173,5 +176,8 @@ fn with_log(found: &anyhow::Error, server: &Server) -> anyhow::Error {
 }
 
 fn said(server: &Server) -> String {
-    format!("the server said:\n{}", server.log())
+    let log = server.log();
+    // A server in trouble repeats itself; how it began is what counts.
+    let lines: Vec<&str> = log.lines().take(SAID_LINES).collect();
+    format!("the server said:\n{}", lines.join("\n"))
 }
