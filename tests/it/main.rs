@@ -12,7 +12,6 @@ mod cli;
 mod crash;
 mod data_dir;
 mod demo;
-mod ledger;
 mod replay;
 mod server;
 mod tidy;

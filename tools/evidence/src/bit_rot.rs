@@ -5,7 +5,7 @@ use riverlog_storage::simulation::bit_rot::{BitRot, Harm};
 use crate::campaign;
 
 /// Runs every case.
-pub fn run(args: &campaign::Args) -> anyhow::Result<()> {
+pub fn run(args: &campaign::CaseArgs) -> anyhow::Result<()> {
     let rot = BitRot::new().map_err(anyhow::Error::msg)?;
     campaign::run("bit-rot", 0, rot.cases() as u64, args.threads(), |case| {
         let (kind, harm, verdict) = rot.run(case as usize)?;

@@ -11,13 +11,13 @@ use crate::log::{Log, Note};
 
 /// Arguments of every campaign with a fixed number of cases.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct CaseArgs {
     /// How many threads; all cores by default
     #[arg(long)]
     threads: Option<usize>,
 }
 
-impl Args {
+impl CaseArgs {
     pub fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.unwrap_or(cores).max(1)
@@ -77,13 +77,12 @@ pub fn run(
     }
     log.add(Note {
         campaign: name.to_owned(),
-        commit: String::new(),
         first,
         count,
         failures: failures.len() as u64,
         outcomes,
         seconds,
-        ended: 0,
+        ..Note::default()
     })?;
     anyhow::ensure!(
         failures.is_empty(),

@@ -5,7 +5,7 @@ use riverlog_storage::simulation::disk_faults::{self, FAILURES};
 use crate::campaign;
 
 /// Runs every call of the script with every failure.
-pub fn run(args: &campaign::Args) -> anyhow::Result<()> {
+pub fn run(args: &campaign::CaseArgs) -> anyhow::Result<()> {
     let mut cases = Vec::new();
     for failure in FAILURES {
         let calls = disk_faults::calls(failure).map_err(anyhow::Error::msg)?;

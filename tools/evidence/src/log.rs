@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// A stretch of a campaign that was run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Note {
     pub campaign: String,
     /// The sources that it was run on: a commit, with a mark if something was not committed.
@@ -22,6 +22,9 @@ pub struct Note {
     pub failures: u64,
     /// What came of the cases, by name.
     pub outcomes: BTreeMap<String, u64>,
+    /// From each crash of the real process to the next acknowledgement.
+    #[serde(default)]
+    pub recovered_ms: Vec<u64>,
     pub seconds: f64,
     /// Seconds since 1970.
     pub ended: u64,
@@ -48,8 +51,13 @@ impl Log {
         &self.commit
     }
 
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where campaigns may put what they need.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// What was noted of these sources.
@@ -92,6 +100,19 @@ fn commit() -> String {
     }
 }
 
+/// Counts by name, and how long it took to recover.
+pub fn in_words(outcomes: &BTreeMap<String, u64>, recovered_ms: &[u64]) -> String {
+    let mut words: Vec<String> = outcomes.iter().map(|(word, count)| format!("{word} {count}")).collect();
+    let mut sorted_ms = recovered_ms.to_vec();
+    sorted_ms.sort_unstable();
+    if let (Some(median_ms), Some(longest_ms)) = (sorted_ms.get(sorted_ms.len() / 2), sorted_ms.last()) {
+        words.push(format!(
+            "acknowledging again after {median_ms} ms (median), {longest_ms} ms (longest)"
+        ));
+    }
+    words.join(", ")
+}
+
 /// Prints what was run on these sources, summed up by campaign, as Markdown.
 pub fn print_table() -> anyhow::Result<()> {
     let log = Log::open()?;
@@ -106,6 +127,7 @@ pub fn print_table() -> anyhow::Result<()> {
                 sum.failures += note.failures;
                 sum.seconds += note.seconds;
                 sum.ended = sum.ended.max(note.ended);
+                sum.recovered_ms.extend(note.recovered_ms);
                 for (outcome, count) in note.outcomes {
                     *sum.outcomes.entry(outcome).or_default() += count;
                 }
@@ -116,16 +138,9 @@ pub fn print_table() -> anyhow::Result<()> {
     println!("commit {}\n", log.commit);
     println!("| campaign | cases | failures | what came of them | minutes |\n|---|---|---|---|---|");
     for (campaign, sum) in sums {
-        let outcomes: Vec<String> = sum
-            .outcomes
-            .iter()
-            .map(|(word, count)| format!("{word} {count}"))
-            .collect();
+        let outcomes = in_words(&sum.outcomes, &sum.recovered_ms);
         let (count, failures, minutes) = (sum.count, sum.failures, sum.seconds / 60.0);
-        println!(
-            "| {campaign} | {count} | {failures} | {} | {minutes:.1} |",
-            outcomes.join(", ")
-        );
+        println!("| {campaign} | {count} | {failures} | {outcomes} | {minutes:.1} |",);
     }
     Ok(())
 }

@@ -5,11 +5,14 @@
 
 mod bit_rot;
 mod campaign;
+mod crash;
 mod disk_faults;
 mod log;
 #[cfg(feature = "planted")]
 mod mutants;
+mod power_cut;
 mod simulate;
+mod stretches;
 
 use std::process::ExitCode;
 
@@ -27,9 +30,13 @@ enum Campaign {
     /// Storage on a simulated disk, with crashes, failures and damage at any moment: one seed after the other.
     Simulate(simulate::Args),
     /// Every byte of a small data directory flipped, every file cut at every length, missing, or an older copy.
-    BitRot(campaign::Args),
+    BitRot(campaign::CaseArgs),
     /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
-    DiskFaults(campaign::Args),
+    DiskFaults(campaign::CaseArgs),
+    /// SIGKILL at random moments under load, as often as you like, and a comparison of everything after every 50.
+    Crash(crash::Args),
+    /// The same with a power cut before each kill, on a file system of its own; needs root and loop mounts.
+    PowerCut(power_cut::Args),
     /// Each planted bug must be found (needs `--features planted`).
     #[cfg(feature = "planted")]
     Mutants(mutants::Args),
@@ -42,6 +49,8 @@ fn main() -> ExitCode {
         Campaign::Simulate(args) => simulate::run(&args),
         Campaign::BitRot(args) => bit_rot::run(&args),
         Campaign::DiskFaults(args) => disk_faults::run(&args),
+        Campaign::Crash(args) => crash::run(&args),
+        Campaign::PowerCut(args) => power_cut::run(&args),
         #[cfg(feature = "planted")]
         Campaign::Mutants(args) => mutants::run(&args),
         Campaign::Table => log::print_table(),
@@ -52,5 +61,15 @@ fn main() -> ExitCode {
             eprintln!("evidence: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
     }
 }

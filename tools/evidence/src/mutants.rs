@@ -1,9 +1,27 @@
 //! Proof that the campaigns would find something: each planted bug is found by one of them.
 
-use riverlog_storage::planted::{ALL, plant};
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
+use riverlog_evidence::loop_disk::{DiskError, FileSystem, LoopDisk};
+use riverlog_evidence::server::{Binary, Server};
+use riverlog_evidence::stretch::Stretch;
+use riverlog_storage::planted::{ALL, Planted, VARIABLE, plant};
 use riverlog_storage::simulation;
 
 use crate::campaign;
+use crate::log::Log;
+
+/// The bugs that a power cut under the real process must find as well.
+const CUT: [Planted; 3] = [
+    Planted::SkipSync,
+    Planted::SkipJournalDirectorySync,
+    Planted::SkipSegmentSync,
+];
+/// A bug is given up after so many stretches of so many cuts.
+const STRETCHES: u64 = 10;
+const CUTS: u64 = 10;
 
 /// Arguments of `evidence mutants`.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,15 +29,18 @@ pub struct Args {
     /// Give a bug up after so many seeds
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
+    /// Cut the power under this binary as well, which must be built with `--features planted`
+    #[arg(long, value_name = "PATH")]
+    riverlog: Option<PathBuf>,
     #[command(flatten)]
-    common: campaign::Args,
+    common: campaign::CaseArgs,
 }
 
 /// Each bug is a case; it fails if no seed finds the bug.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What a planted bug breaks may panic; that is a find like another.
     std::panic::set_hook(Box::new(|_| {}));
-    campaign::run("mutants", 0, ALL.len() as u64, args.common.threads(), |case| {
+    let simulated = campaign::run("mutants", 0, ALL.len() as u64, args.common.threads(), |case| {
         let Some(bug) = ALL.get(case as usize) else {
             return Err(format!("there is no bug {case}"));
         };
@@ -38,5 +59,55 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             None => Err(format!("{bug:?} is not found in {} seeds", args.seeds)),
         }
+    });
+    match &args.riverlog {
+        None => simulated,
+        Some(path) => {
+            let path = path.canonicalize().with_context(|| path.display().to_string())?;
+            let cut = cut_power(&Binary::new(path));
+            simulated.and(cut)
+        }
+    }
+}
+
+/// The same for some of the bugs in the real process.
+fn cut_power(binary: &Binary) -> anyhow::Result<()> {
+    let log = Log::open()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    campaign::run("mutants, power-cut", 0, CUT.len() as u64, 1, |case| {
+        let Some(bug) = CUT.get(case as usize) else {
+            return Err(format!("there is no bug {case}"));
+        };
+        let found = find(*bug, binary, &log, &runtime).map_err(|error| format!("{bug:?}: {error:#}"))?;
+        println!("{bug:?}: {}", found.lines().next().unwrap_or_default());
+        Ok(format!("{bug:?}"))
     })
+}
+
+/// What was found of a bug.
+fn find(bug: Planted, binary: &Binary, log: &Log, runtime: &tokio::runtime::Runtime) -> anyhow::Result<String> {
+    let binary = binary.with_variable(VARIABLE, &format!("{bug:?}"));
+    let dir = tempfile::tempdir_in(log.dir())?;
+    let server = Server::start(&binary, dir.path(), &["--log=warn"])?;
+    let is_planted = server.log().contains(&format!("planted: Some({bug:?})"));
+    ensure!(is_planted, "the binary is not built with --features planted");
+    server.kill()?;
+    for seed in 0..STRETCHES {
+        let disk = LoopDisk::new(&log.dir().join("power-cut"), FileSystem::Ext4)?;
+        let stretch = Stretch {
+            binary: &binary,
+            data_dir: &disk.path().join("data"),
+            seed,
+            crashes: CUTS,
+            disk: Some(&disk),
+            bar: &ProgressBar::hidden(),
+        };
+        match runtime.block_on(stretch.run()) {
+            Ok(_) => {}
+            // It is about this machine, so it proves nothing.
+            Err(error) if error.is::<DiskError>() => return Err(error),
+            Err(found) => return Ok(format!("seed {seed}: {found:#}")),
+        }
+    }
+    anyhow::bail!("not found in {} cuts", STRETCHES * CUTS)
 }

@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long)]
     from: Option<u64>,
     #[command(flatten)]
-    common: campaign::Args,
+    common: campaign::CaseArgs,
 }
 
 /// Runs the seeds that are left. A seed that fails is run again with fewer and fewer steps, for the shortest history.
