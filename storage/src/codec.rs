@@ -53,8 +53,8 @@ pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, Codec
     // length in a few bytes must not ask for hundreds of megabytes.
     let decoded = match body.len() {
         0..=0x400 => decode_within::<T, { 64 << 10 }>(body),
-        ..=0x8000 => decode_within::<T, { 2 << 20 }>(body),
-        ..=0x10_0000 => decode_within::<T, { 64 << 20 }>(body),
+        0x401..=0x8000 => decode_within::<T, { 2 << 20 }>(body),
+        0x8001..=0x10_0000 => decode_within::<T, { 64 << 20 }>(body),
         _ => decode_within::<T, LIMIT_BYTES>(body),
     };
     let (value, read) = decoded.map_err(|error| CodecError::Malformed(error.to_string()))?;

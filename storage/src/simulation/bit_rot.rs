@@ -128,11 +128,10 @@ impl BitRot {
         let kind = kind_of(path);
         let verdict = self.verdict(path, *harm);
         let verdict = verdict.map_err(|what| format!("{harm:?} {}: {what}", path.display()))?;
-        let may = match (kind, verdict) {
-            (_, Verdict::Whole | Verdict::Refused) | ("journal", Verdict::Fenced) => true,
-            ("segment", Verdict::Named) => true,
-            _ => false,
-        };
+        let may = matches!(
+            (kind, verdict),
+            (_, Verdict::Whole | Verdict::Refused) | ("journal", Verdict::Fenced) | ("segment", Verdict::Named)
+        );
         ensure!(may, "{harm:?} {}: {verdict:?}", path.display());
         Ok((kind, *harm, verdict))
     }

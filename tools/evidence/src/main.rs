@@ -29,6 +29,8 @@ struct Cli {
 enum Campaign {
     /// Storage on a simulated disk, with crashes, failures and damage at any moment: one seed after the other.
     Simulate(simulate::Args),
+    /// A job on that storage: its output must be the batch answer, exactly once.
+    SimulateJobs(simulate::Args),
     /// Every byte of a small data directory flipped, every file cut at every length, missing, or an older copy.
     BitRot(campaign::CaseArgs),
     /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
@@ -47,6 +49,7 @@ enum Campaign {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().campaign {
         Campaign::Simulate(args) => simulate::run(&args),
+        Campaign::SimulateJobs(args) => simulate::run_jobs(&args),
         Campaign::BitRot(args) => bit_rot::run(&args),
         Campaign::DiskFaults(args) => disk_faults::run(&args),
         Campaign::Crash(args) => crash::run(&args),

@@ -23,28 +23,43 @@ pub struct Args {
 
 /// Runs the seeds that are left. A seed that fails is run again with fewer and fewer steps, for the shortest history.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let first = args
-        .from
-        .map_or_else(|| Ok(Log::open()?.next_case("simulate")), anyhow::Ok)?;
+    run_seeds("simulate", args, |seed| {
+        let run = simulation::run(seed).map_err(|violation| match simulation::shortest(seed) {
+            Some((acts, shorter)) => format!("{violation}\n  after {acts} acts: {shorter}"),
+            None => violation,
+        });
+        run.map(|report| {
+            let words = [
+                (report.refused_starts > 0, "start refused"),
+                (report.fences > 0, "fenced"),
+                (report.damages > 0, "damaged, whole"),
+                (report.faults > 0, "faults"),
+            ];
+            let word = words.iter().find(|(is_so, _)| *is_so);
+            word.map_or("crashes only", |(_, word)| word).to_owned()
+        })
+    })
+}
+
+/// The same for jobs on that storage: see `riverlog::processing::simulation`.
+pub fn run_jobs(args: &Args) -> anyhow::Result<()> {
+    run_seeds("simulate-jobs", args, |seed| {
+        let report = riverlog::processing::simulation::run(seed)?;
+        let word = if report.take_overs > 0 {
+            "with take-overs"
+        } else {
+            "crashes only"
+        };
+        Ok(word.to_owned())
+    })
+}
+
+fn run_seeds(name: &str, args: &Args, seed: impl Fn(u64) -> campaign::Outcome + Sync) -> anyhow::Result<()> {
+    let first = args.from.map_or_else(|| Ok(Log::open()?.next_case(name)), anyhow::Ok)?;
     let mut next = first;
     while next < first + args.seeds {
         let count = STRETCH.min(first + args.seeds - next);
-        campaign::run("simulate", next, count, args.common.threads(), |seed| {
-            let run = simulation::run(seed).map_err(|violation| match simulation::shortest(seed) {
-                Some((acts, shorter)) => format!("{violation}\n  after {acts} acts: {shorter}"),
-                None => violation,
-            });
-            run.map(|report| {
-                let words = [
-                    (report.refused_starts > 0, "start refused"),
-                    (report.fences > 0, "fenced"),
-                    (report.damages > 0, "damaged, whole"),
-                    (report.faults > 0, "faults"),
-                ];
-                let word = words.iter().find(|(is_so, _)| *is_so);
-                word.map_or("crashes only", |(_, word)| word).to_owned()
-            })
-        })?;
+        campaign::run(name, next, count, args.common.threads(), &seed)?;
         next += count;
     }
     Ok(())
