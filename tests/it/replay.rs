@@ -66,10 +66,15 @@ fn replay_through_kills(destination_partitions: i32, kill_server: bool) {
         }
         println!("kill {kill}: {} records", runtime.block_on(total(&client)));
     }
-    replays.push(replay());
-    for mut replay in replays {
-        assert!(replay.wait().unwrap().success());
+    for replay in replays {
+        let output = replay.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // On a busy machine the server may have been killed before this one had found it.
+        let came_late = errors.contains("cannot connect");
+        assert!(output.status.success() || came_late, "{errors}");
     }
+    let last = replay().wait_with_output().unwrap();
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
     runtime.block_on(compare(&client, destination_partitions));
     server.stop();
 }
@@ -78,7 +83,7 @@ fn spawn_replay(address: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_riverlog"))
         .args(["replay", "source", "--to-topic", "copy", "--name", "night", "--quiet"])
         .args(["--bootstrap", address])
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }

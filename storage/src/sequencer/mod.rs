@@ -312,7 +312,7 @@ impl Sequencer {
     fn is_job_state(&self, log: LogId) -> bool {
         self.catalog
             .log(log)
-            .is_some_and(|(topic, _)| topic.name == "__job_state")
+            .is_some_and(|(topic, _)| topic.name.starts_with("__job_state"))
     }
 
     /// The planted bug: answers as if the append had been written.

@@ -13,15 +13,17 @@ use riverlog_storage::simulation;
 use crate::campaign;
 use crate::log::Log;
 
-/// The bugs that a power cut under the real process must find as well.
-const CUT: [Planted; 3] = [
-    Planted::SkipSync,
-    Planted::SkipJournalDirectorySync,
-    Planted::SkipSegmentSync,
+/// The bugs that must be found in the real process as well; and whether it takes power cuts.
+const REAL: [(Planted, bool); 5] = [
+    (Planted::SkipSync, true),
+    (Planted::SkipJournalDirectorySync, true),
+    (Planted::SkipSegmentSync, true),
+    (Planted::IgnorePosition, false),
+    (Planted::DropJobState, false),
 ];
-/// A bug is given up after so many stretches of so many cuts.
+/// A bug is given up after so many stretches of so many kills or cuts.
 const STRETCHES: u64 = 10;
-const CUTS: u64 = 10;
+const CRASHES: u64 = 10;
 
 /// Arguments of `evidence mutants`.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,7 +31,7 @@ pub struct Args {
     /// Give a bug up after so many seeds
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
-    /// Cut the power under this binary as well, which must be built with `--features planted`
+    /// Kill this binary, and cut the power under it, as well; it must be built with `--features planted`
     #[arg(long, value_name = "PATH")]
     riverlog: Option<PathBuf>,
     #[command(flatten)]
@@ -64,28 +66,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => simulated,
         Some(path) => {
             let path = path.canonicalize().with_context(|| path.display().to_string())?;
-            let cut = cut_power(&Binary::new(path));
-            simulated.and(cut)
+            let crashed = crash(&Binary::new(path));
+            simulated.and(crashed)
         }
     }
 }
 
 /// The same for some of the bugs in the real process.
-fn cut_power(binary: &Binary) -> anyhow::Result<()> {
+fn crash(binary: &Binary) -> anyhow::Result<()> {
     let log = Log::open()?;
     let runtime = tokio::runtime::Runtime::new()?;
-    campaign::run("mutants, power-cut", 0, CUT.len() as u64, 1, |case| {
-        let Some(bug) = CUT.get(case as usize) else {
+    campaign::run("mutants, real process", 0, REAL.len() as u64, 1, |case| {
+        let Some((bug, power_cut)) = REAL.get(case as usize) else {
             return Err(format!("there is no bug {case}"));
         };
-        let found = find(*bug, binary, &log, &runtime).map_err(|error| format!("{bug:?}: {error:#}"))?;
+        let found = find(*bug, *power_cut, binary, &log, &runtime).map_err(|error| format!("{bug:?}: {error:#}"))?;
         println!("{bug:?}: {}", found.lines().next().unwrap_or_default());
         Ok(format!("{bug:?}"))
     })
 }
 
 /// What was found of a bug.
-fn find(bug: Planted, binary: &Binary, log: &Log, runtime: &tokio::runtime::Runtime) -> anyhow::Result<String> {
+fn find(
+    bug: Planted,
+    power_cut: bool,
+    binary: &Binary,
+    log: &Log,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<String> {
     let binary = binary.with_variable(VARIABLE, &format!("{bug:?}"));
     let dir = tempfile::tempdir_in(log.dir())?;
     let server = Server::start(&binary, dir.path(), &["--log=warn"])?;
@@ -93,13 +101,17 @@ fn find(bug: Planted, binary: &Binary, log: &Log, runtime: &tokio::runtime::Runt
     ensure!(is_planted, "the binary is not built with --features planted");
     server.kill()?;
     for seed in 0..STRETCHES {
-        let disk = LoopDisk::new(&log.dir().join("power-cut"), FileSystem::Ext4)?;
+        let dir = tempfile::tempdir_in(log.dir())?;
+        let disk = match power_cut {
+            true => Some(LoopDisk::new(&log.dir().join("power-cut"), FileSystem::Ext4)?),
+            false => None,
+        };
         let stretch = Stretch {
             binary: &binary,
-            data_dir: &disk.path().join("data"),
+            data_dir: &disk.as_ref().map_or(dir.path(), LoopDisk::path).join("data"),
             seed,
-            crashes: CUTS,
-            disk: Some(&disk),
+            crashes: CRASHES,
+            disk: disk.as_ref(),
             bar: &ProgressBar::hidden(),
         };
         match runtime.block_on(stretch.run()) {
@@ -109,5 +121,5 @@ fn find(bug: Planted, binary: &Binary, log: &Log, runtime: &tokio::runtime::Runt
             Err(found) => return Ok(format!("seed {seed}: {found:#}")),
         }
     }
-    anyhow::bail!("not found in {} cuts", STRETCHES * CUTS)
+    anyhow::bail!("not found in {} crashes", STRETCHES * CRASHES)
 }
