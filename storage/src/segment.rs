@@ -293,6 +293,11 @@ impl SegmentWalk {
         self.position
     }
 
+    /// The offset that the next batch must have.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
     fn damaged(&self, reason: impl ToString) -> WalkError {
         WalkError::Damaged {
             offset: self.next_offset,

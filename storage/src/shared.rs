@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::damage::Damages;
 use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::options::Options;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub checkpoint_lsn: AtomicU64,
     pub hooks: RwLock<Vec<Hook>>,
     pub counters: Counters,
+    pub damages: Mutex<Damages>,
     /// Signalled when a group begins to wait for the committer.
     pub work: Condvar,
 }

@@ -26,6 +26,11 @@ use crate::{LogId, Lsn};
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the maintenance thread looks whether anything is due.
 const MAINTENANCE_TICK: Duration = Duration::from_millis(100);
+/// What the scrub reads in each turn of the maintenance thread: at most 10 MiB a second, so that traffic does not
+/// notice.
+const SCRUB_TURN_BYTES: u64 = 1 << 20;
+/// How long the scrub rests when it has been through everything.
+const SCRUB_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
 const JOURNAL_SLACK: u64 = 4;
 /// Space that recovery can have on a full disk.
@@ -245,7 +250,7 @@ fn hold_for_checkpoint(engine: &Engine, signals: &Signals) {
     }
 }
 
-/// Takes checkpoints, applies retention and watches the free space. Ends with a last checkpoint.
+/// Takes checkpoints, applies retention, scrubs and watches the free space. Ends with a last checkpoint.
 fn maintenance_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let options = &shared.options;
@@ -254,6 +259,7 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
     let (mut last_space, mut last_retention) = (Instant::now(), Instant::now());
     let (mut seen_lsn, mut seen_at) = (0, Instant::now());
     let mut ballast_pending = true;
+    let mut next_scrub = Instant::now();
     loop {
         let closing = signals.closing.load(Ordering::SeqCst);
         if closing && (engine.is_idle() || shared.poisoned().is_some()) {
@@ -281,6 +287,13 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
             if std::mem::take(&mut ballast_pending) {
                 lay_ballast(engine);
             }
+        }
+        if !closing && Instant::now() >= next_scrub {
+            let pause = match engine.scrub_step(SCRUB_TURN_BYTES) {
+                true => MAINTENANCE_TICK,
+                false => SCRUB_PAUSE,
+            };
+            next_scrub = Instant::now() + pause;
         }
         let mut tick = signals.tick.lock();
         if !signals.closing.load(Ordering::SeqCst) {

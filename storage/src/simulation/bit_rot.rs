@@ -160,6 +160,12 @@ impl BitRot {
         } else {
             Verdict::Fenced
         };
+        while engine.scrub_step(u64::MAX) {}
+        let found = engine.health().damages;
+        ensure!(
+            found.iter().all(|damage| damage.file == path),
+            "the scrub found {found:?}"
+        );
         for (log, sound) in &self.sound.logs {
             if fenced.contains(log) {
                 let refused = matches!(engine.read(*log, sound.start, 1), Err(ReadError::Fenced { .. }));
@@ -168,6 +174,12 @@ impl BitRot {
                 verdict = verdict.max(Verdict::Named);
             }
         }
+        let known = engine.health().damages;
+        // Of a file that is cut, reads find every place behind the cut that the index names.
+        ensure!(
+            known.is_empty() == found.is_empty(),
+            "the scrub found {found:?}, reads {known:?}"
+        );
         if verdict == Verdict::Whole {
             self.check_producers(engine)?;
         }
