@@ -9,6 +9,7 @@
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
 //! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.
+//! - [`inspect`]: a directory that nobody has open, checked, shown and mended.
 //! - [`disk`], [`clock`]: the outside world, real and simulated.
 //!
 //! The contract is `docs/storage.md`; the bytes are in `docs/formats.md`.
@@ -31,6 +32,7 @@ pub mod frame;
 #[allow(clippy::indexing_slicing)]
 pub mod fuzzing;
 mod index;
+pub mod inspect;
 mod journal;
 mod manifest;
 mod options;

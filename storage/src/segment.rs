@@ -205,7 +205,8 @@ impl Segment {
         self.index = IndexState::Loaded(Arc::new(loaded.index));
     }
 
-    fn read_index(&self, disk: &dyn Disk) -> io::Result<Option<Index>> {
+    /// The stored index; none if it does not check.
+    pub fn read_index(&self, disk: &dyn Disk) -> io::Result<Option<Index>> {
         if self.index_entries == 0 {
             return Ok((self.size_bytes == 0).then(Index::default));
         }

@@ -11,7 +11,7 @@ use crate::manifest::Fence;
 use crate::planted::{Planted, planted};
 use crate::segment::{self, IndexState};
 use crate::shared::Dirty;
-use crate::state::{AppliedRun, State};
+use crate::state::{AppliedRun, State, log_dir};
 use crate::{CONTROL_LOG, LogId};
 
 use super::journal_reader::{Found, JournalReader, Lost, parts_of};
@@ -25,6 +25,8 @@ pub(super) struct Replay<'a> {
     pub opened: HashMap<(LogId, i64), Arc<segment::SegmentFile>>,
     /// Logs that will be fenced: their segments may hold the only good copy.
     pub doomed: BTreeSet<LogId>,
+    /// Nothing is written: only what is known of segments changes.
+    pub rehearsal: bool,
 }
 
 impl Replay<'_> {
@@ -40,6 +42,14 @@ impl Replay<'_> {
                 .get(&part.log)
                 .is_some_and(|log| part.last_offset < log.start);
             if below && planted(Planted::SkipBelowStart) {
+                continue;
+            }
+            if self.rehearsal {
+                let path = log_dir(&self.state.data_dir, part.log).join(segment::file_name(part.segment_base));
+                let file = Arc::new(segment::SegmentFile::new(path));
+                let key = (part.log, part.segment_base);
+                self.dirty.segments.insert(key, file.clone());
+                self.publish(part, run, file, frame.header.time_ms);
                 continue;
             }
             let file = self.open(part)?;

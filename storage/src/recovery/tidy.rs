@@ -61,6 +61,34 @@ pub(super) fn tidy(disk: &dyn Disk, state: &mut State, data_dir: &Path, dirty: &
     Ok(())
 }
 
+/// Only the fencing, for a rehearsal: `to_write` are segments that a start would have written by then.
+pub(super) fn fence_losses(
+    disk: &dyn Disk,
+    state: &mut State,
+    to_write: &BTreeSet<(LogId, i64)>,
+) -> Result<(), OpenError> {
+    let mut dirty = Dirty::default();
+    for (id, log) in state.logs.iter_mut().filter(|(_, log)| log.fence.is_none()) {
+        let dir = log.dir.clone();
+        let exists = disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))?;
+        let names = if exists { disk.list(&dir) } else { Ok(Vec::new()) };
+        let names = names.map_err(OpenError::io("cannot list", &dir))?;
+        let bases = to_write.range((*id, i64::MIN)..=(*id, i64::MAX)).map(|(_, base)| *base);
+        let mut one = Tidying {
+            disk,
+            id: *id,
+            log,
+            names: names.into_iter().chain(bases.map(segment::file_name)).collect(),
+            removals: &state.removals,
+            dirty: &mut dirty,
+        };
+        if let Some((path, position)) = one.find_loss()? {
+            one.fence(&path, position, state.lsn)?;
+        }
+    }
+    Ok(())
+}
+
 /// One log and the names in its directory.
 struct Tidying<'a> {
     disk: &'a dyn Disk,
@@ -109,6 +137,10 @@ impl Tidying<'_> {
 
     /// Whether a whole batch of the log's present epoch, with the log's next offset, stands at a place.
     fn continues_log(&self, path: &Path, position: u64) -> Result<bool, OpenError> {
+        // In a rehearsal it may not be there yet.
+        if !self.disk.exists(path).map_err(OpenError::io("cannot look at", path))? {
+            return Ok(false);
+        }
         let read = |len: usize| {
             let file = self.disk.open(path, Open::Read)?;
             let mut bytes = vec![0; len.min(file.len()?.saturating_sub(position) as usize)];
@@ -148,6 +180,13 @@ impl Tidying<'_> {
         // What the files hold, if only in the page cache, may be the only copy.
         for name in &self.names {
             let path = self.log.dir.join(name);
+            if !self
+                .disk
+                .exists(&path)
+                .map_err(OpenError::io("cannot look at", &path))?
+            {
+                continue;
+            }
             let synced = self.disk.open(&path, Open::ReadWrite).and_then(|file| file.sync_all());
             synced.map_err(OpenError::io("cannot sync", &path))?;
         }
