@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
-use riverlog_storage::inspect::{Checked, Directory};
+use riverlog_storage::inspect::{Checked, Directory, Repaired};
 
 use super::output::print;
 
@@ -24,6 +24,14 @@ enum InspectCommand {
         /// How findings are written
         #[arg(long, value_enum, default_value_t = FindingFormat::Text)]
         format: FindingFormat,
+    },
+    /// Lift fences: keep what the segments of fenced partitions hold, cut what does not continue them
+    Repair {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Say what would be kept and cut, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -49,6 +57,7 @@ enum FindingFormat {
 pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     match args.command {
         InspectCommand::Verify { data, format } => verify(data, format),
+        InspectCommand::Repair { data, dry_run } => repair(data, dry_run),
     }
 }
 
@@ -90,4 +99,55 @@ fn summary(checked: &Checked) -> String {
         "checked {logs} logs: {segments} segments with {batches} batches ({segment_bytes} bytes), and {journal_frames} \
          journal frames above the checkpoint: {problems} problems, {notes} notes"
     )
+}
+
+fn repair(data: DataArgs, dry_run: bool) -> anyhow::Result<()> {
+    let directory = Directory::open(&data.data_dir)?;
+    let repaired = match dry_run {
+        true => directory.plan_repair()?,
+        false => directory.repair()?,
+    };
+    let mut text: String = repaired.iter().map(told).collect();
+    text.push_str(match (repaired.is_empty(), dry_run) {
+        (true, _) => {
+            "no partition is fenced: nothing to repair (damaged batches, which `verify` lists, cannot be restored)\n"
+        }
+        (false, true) => "nothing was changed; without --dry-run this is done\n",
+        (false, false) => "repaired; the server can be started\n",
+    });
+    print(&text)
+}
+
+/// What was kept of a partition, and what was cut.
+fn told(repaired: &Repaired) -> String {
+    let Repaired {
+        partition,
+        fence,
+        start,
+        end,
+        kept_records,
+        kept_bytes,
+        cuts,
+    } = repaired;
+    let mut text = format!("{partition} was fenced: {}\n", fence.reason());
+    if *end < fence.offset {
+        text.push_str(&format!(
+            "  lost  offsets {end} to {}: their segment is gone\n",
+            fence.offset - 1
+        ));
+    } else {
+        text.push_str(&format!(
+            "  kept  {kept_records} records behind offset {} that its segments hold ({kept_bytes} bytes)\n",
+            fence.offset
+        ));
+    }
+    for cut in cuts {
+        let what = if cut.position == 0 { "removed" } else { "cut" };
+        text.push_str(&format!(
+            "  {what}  {} from position {} on: {} bytes that do not continue it\n",
+            cut.file, cut.position, cut.bytes
+        ));
+    }
+    text.push_str(&format!("  holds offsets from {start} on, the next one is {end}\n"));
+    text
 }

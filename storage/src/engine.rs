@@ -269,6 +269,11 @@ impl Engine {
         self.shared.sequencer.lock().is_idle()
     }
 
+    /// Hands the lock of the directory over. Nothing may be written afterwards.
+    pub(crate) fn take_lock(self) -> Option<Box<dyn Send + Sync>> {
+        self.lock.into_inner()
+    }
+
     /// Lets others open the directory. Nothing may be written afterwards.
     pub(crate) fn unlock(&self) {
         self.lock.lock().take();

@@ -1,6 +1,7 @@
 //! Looking into a data directory that no process has open: everything in it [checked](verify), shown (`dump`), and what
 //! can be mended [mended](repair).
 
+mod repair;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -12,13 +13,14 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::manifest::COPIES;
 
+pub use repair::{Cut, Repaired};
 pub use verify::{Checked, Finding};
 
 /// A data directory, locked against those who would change it.
 pub struct Directory {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    _lock: Box<dyn Send + Sync>,
+    lock: Option<Box<dyn Send + Sync>>,
 }
 
 impl Directory {
@@ -43,7 +45,8 @@ impl Directory {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(dir.clone()),
             _ => OpenError::io("cannot lock", &path)(error),
         })?;
-        Ok(Self { disk, dir, _lock: lock })
+        let lock = Some(lock);
+        Ok(Self { disk, dir, lock })
     }
 
     /// A path as it is told: without the directory.

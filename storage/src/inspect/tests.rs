@@ -184,3 +184,137 @@ fn every_kind_of_damage_is_named() {
     let (findings, checked) = verify(dir.path());
     assert_eq!((checked.problems, checked.notes), (1, 1), "{findings:?}");
 }
+
+/// Repairs, after a plan that must come true and change nothing; then all is well, and there is nothing more to do.
+fn repair(dir: &Path) -> Vec<Repaired> {
+    let before = contents(dir);
+    let plan = Directory::open(dir).unwrap().plan_repair().unwrap();
+    assert!(before == contents(dir), "a plan has changed something");
+    let repaired = Directory::open(dir).unwrap().repair().unwrap();
+    assert_eq!(plan, repaired);
+    let (findings, checked) = verify(dir);
+    assert_eq!(checked.problems, 0, "{findings:?}");
+    assert_eq!(Directory::open(dir).unwrap().repair().unwrap(), []);
+    repaired
+}
+
+/// The log has these records, goes on behind them, knows what it was sent, and all of that lasts.
+fn check_log(dir: &Path, log: LogId, end: i64) {
+    let storage = open(dir);
+    assert!(storage.health().fences.is_empty());
+    assert_eq!(values(&storage, log), written(0..end));
+    assert_eq!(append(&storage, log, end - 1), end - 1, "a producer that sends again");
+    assert_eq!(append(&storage, log, end), end);
+    drop(storage);
+    let storage = open(dir);
+    assert_eq!(values(&storage, log), written(0..end + 1));
+}
+
+fn fenced(dir: &Path) {
+    let (findings, checked) = verify(dir);
+    assert_eq!(checked.problems, 1, "{findings:?}");
+    assert!(findings[0].advice.contains("repair"), "{findings:?}");
+}
+
+fn journals(dir: &Path) -> Vec<PathBuf> {
+    let files = contents(&dir.join("journal"));
+    files.into_keys().collect()
+}
+
+#[test]
+fn what_the_journal_lost_and_segments_hold_comes_back() {
+    for begun in [false, true] {
+        let (dir, log) = example();
+        for journal in journals(dir.path()) {
+            std::fs::write(journal, b"").unwrap();
+        }
+        fenced(dir.path());
+        if begun {
+            // Whether a start has fenced the log already makes no difference.
+            let storage = open(dir.path());
+            assert_eq!(storage.health().fences.len(), 1);
+            drop(storage);
+            fenced(dir.path());
+        }
+        let repaired = repair(dir.path());
+        assert_eq!(repaired.len(), 1);
+        assert_eq!((repaired[0].kept_records, repaired[0].end), (30, 230), "{repaired:?}");
+        assert_eq!(repaired[0].cuts, []);
+        check_log(dir.path(), log, 230);
+    }
+}
+
+#[test]
+fn a_lost_frame_does_not_take_along_what_its_segment_holds() {
+    let (dir, log) = example();
+    let journal = journals(dir.path()).pop().unwrap();
+    flip(&journal, 10 * 4096 + 200);
+    fenced(dir.path());
+    let repaired = repair(dir.path());
+    assert!(
+        repaired[0].fence.lsn > 0 && repaired[0].kept_records > 10,
+        "{repaired:?}"
+    );
+    assert_eq!(repaired[0].end, 230);
+    let (findings, _) = verify(dir.path());
+    assert!(
+        findings.len() == 1 && findings[0].file.ends_with(".damaged"),
+        "{findings:?}"
+    );
+    check_log(dir.path(), log, 230);
+}
+
+#[test]
+fn what_does_not_check_is_cut_and_said_to_be() {
+    let (dir, log) = example();
+    for journal in journals(dir.path()) {
+        std::fs::write(journal, b"").unwrap();
+    }
+    let active = segments(dir.path(), log).pop().unwrap();
+    let len = std::fs::metadata(&active).unwrap().len() as usize;
+    flip(&active, len - 500);
+    let repaired = repair(dir.path());
+    let (end, cut) = (repaired[0].end, &repaired[0].cuts[0]);
+    assert_eq!((repaired[0].cuts.len(), cut.position + cut.bytes), (1, len as u64));
+    assert!((225..229).contains(&end), "{repaired:?}");
+    assert_eq!(std::fs::metadata(&active).unwrap().len(), cut.position);
+    check_log(dir.path(), log, end);
+}
+
+fn segments(dir: &Path, log: LogId) -> Vec<PathBuf> {
+    let files = contents(&dir.join(format!("logs/{log}")));
+    let mut segments: Vec<PathBuf> = files
+        .into_keys()
+        .filter(|path| path.extension().is_some_and(|e| e == "log"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn without_its_last_segment_a_log_ends_where_that_began() {
+    let (dir, log) = example();
+    drop(open(dir.path()));
+    let active = segments(dir.path(), log).pop().unwrap();
+    std::fs::remove_file(&active).unwrap();
+    let (findings, checked) = verify(dir.path());
+    assert_eq!(
+        checked.problems, 2,
+        "the fence to come, and the file itself: {findings:?}"
+    );
+    let repaired = repair(dir.path());
+    let base: i64 = active.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!((repaired[0].fence.offset, repaired[0].end), (230, base));
+    assert_eq!(repaired[0].kept_records, 0);
+    check_log(dir.path(), log, base);
+}
+
+#[test]
+fn a_directory_in_use_is_not_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Directory::open(dir.path()), Err(OpenError::Foreign { .. })));
+    let storage = open(dir.path());
+    assert!(matches!(Directory::open(dir.path()), Err(OpenError::InUse(_))));
+    drop(storage);
+    assert_eq!(Directory::open(dir.path()).unwrap().repair().unwrap(), []);
+}

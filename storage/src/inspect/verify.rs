@@ -253,6 +253,8 @@ impl Verify<'_> {
         let path = segment.file.path.clone();
         let (index_path, at) = (segment.file.index_path(), Some((log.log, segment.base)));
         let stored_index = match segment.read_index(disk) {
+            // None was stored: it is made when it is needed.
+            _ if segment.index_entries == 0 => None,
             Ok(Some(index)) => Some(index),
             Ok(None) => {
                 self.problem_at(&index_path, None, at, "does not check", MENDED_BY_START);

@@ -81,10 +81,11 @@ pub(crate) fn recover(
     })
 }
 
-/// What a start would find.
+/// What a start would find, and which segments it would write first.
 pub(crate) struct Rehearsal {
     pub state: State,
     pub frames: usize,
+    pub to_write: BTreeSet<(LogId, i64)>,
 }
 
 /// Recovery without its writes, for those who look at a directory and leave it as it is.
@@ -98,6 +99,7 @@ pub(crate) fn rehearse(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) ->
     Ok(Rehearsal {
         state,
         frames: found.len(),
+        to_write,
     })
 }
 
