@@ -1,10 +1,11 @@
 //! `riverlog inspect`: looks into a data directory that no server has open.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
-use riverlog_storage::inspect::{Checked, Directory, Repaired};
+use riverlog_storage::inspect::{Checked, Directory, Repaired, Selection};
 
 use super::output::print;
 
@@ -24,6 +25,29 @@ enum InspectCommand {
         /// How findings are written
         #[arg(long, value_enum, default_value_t = FindingFormat::Text)]
         format: FindingFormat,
+    },
+    /// Show the manifest, a file, or a partition's batches
+    Dump {
+        #[command(flatten)]
+        data: DataArgs,
+        /// A file of the directory: a manifest, journal file, segment, index or producer snapshot
+        #[arg(default_value = "manifest", conflicts_with = "topic")]
+        file: PathBuf,
+        /// Show a partition of this topic instead
+        #[arg(long, value_name = "NAME")]
+        topic: Option<String>,
+        /// Which one
+        #[arg(long, value_name = "N", default_value_t = 0, requires = "topic")]
+        partition: u32,
+        /// Begin with the batch that holds this offset
+        #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+        from: i64,
+        /// Show at most so many batches
+        #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+        max: u64,
+        /// Show the records of each batch
+        #[arg(long)]
+        records: bool,
     },
     /// Lift fences: keep what the segments of fenced partitions hold, cut what does not continue them
     Repair {
@@ -57,6 +81,32 @@ enum FindingFormat {
 pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     match args.command {
         InspectCommand::Verify { data, format } => verify(data, format),
+        InspectCommand::Dump {
+            data,
+            file,
+            topic,
+            partition,
+            from,
+            max,
+            records,
+        } => {
+            let selection = Selection {
+                from,
+                max_batches: max,
+                records,
+            };
+            let directory = Directory::open(&data.data_dir)?;
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            let dumped = match topic {
+                Some(topic) => directory.dump_partition(&topic, partition, selection, &mut out),
+                None => directory.dump_file(&file, selection, &mut out),
+            };
+            match dumped.and_then(|()| out.flush()) {
+                // Whoever closed the pipe has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                outcome => Ok(outcome?),
+            }
+        }
         InspectCommand::Repair { data, dry_run } => repair(data, dry_run),
     }
 }

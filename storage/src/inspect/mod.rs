@@ -1,6 +1,7 @@
-//! Looking into a data directory that no process has open: everything in it [checked](verify), shown (`dump`), and what
-//! can be mended [mended](repair).
+//! Looking into a data directory that no process has open: everything in it checked (`verify`), shown (`dump`), and
+//! what can be mended mended (`repair`).
 
+mod dump;
 mod repair;
 mod verify;
 
@@ -13,6 +14,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::manifest::COPIES;
 
+pub use dump::Selection;
 pub use repair::{Cut, Repaired};
 pub use verify::{Checked, Finding};
 

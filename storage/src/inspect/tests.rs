@@ -318,3 +318,62 @@ fn a_directory_in_use_is_not_looked_into() {
     drop(storage);
     assert_eq!(Directory::open(dir.path()).unwrap().repair().unwrap(), []);
 }
+
+#[test]
+fn every_kind_of_file_can_be_shown() {
+    let (dir, log) = example();
+    let directory = Directory::open(dir.path()).unwrap();
+    let all = Selection {
+        from: 0,
+        max_batches: u64::MAX,
+        records: true,
+    };
+    let show = |file: &Path, selection| {
+        let mut text = Vec::new();
+        directory
+            .dump_file(file, selection, &mut text)
+            .map(|()| String::from_utf8(text).unwrap())
+    };
+    for path in contents(dir.path()).into_keys() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if ["lock", "ballast"].contains(&name) {
+            assert!(show(&path, all).is_err());
+        } else {
+            assert!(!show(&path, all).unwrap().is_empty(), "{name}");
+        }
+    }
+    assert!(
+        show(Path::new("manifest"), all)
+            .unwrap()
+            .contains("log 1 (t-0): offsets 0 to 200,")
+    );
+    let journal = show(&journals(dir.path()).pop().unwrap(), all).unwrap();
+    assert!(
+        journal.contains("above the checkpoint") && journal.contains("t-0 offsets 229 to 229"),
+        "{journal}"
+    );
+    assert!(journal.contains(&format!("value \"{:0100}\"", 229)), "{journal}");
+
+    let mut text = Vec::new();
+    let some = Selection {
+        from: 150,
+        max_batches: 75,
+        records: false,
+    };
+    directory.dump_partition("t", 0, some, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("offsets 150 to 150") && text.contains("offsets 224 to 224"),
+        "{text}"
+    );
+    assert_eq!(text.matches("1 records").count(), 75);
+    assert!(directory.dump_partition("t", 1, some, &mut Vec::new()).is_err());
+
+    let first = segments(dir.path(), log).remove(0);
+    flip(&first, 300);
+    let damaged = show(&first, all).unwrap();
+    assert!(
+        damaged.contains("NOT WHOLE at offset 1:") && damaged.contains("offsets 57 to 57"),
+        "{damaged}"
+    );
+}
