@@ -377,3 +377,24 @@ fn every_kind_of_file_can_be_shown() {
         "{damaged}"
     );
 }
+
+#[test]
+fn a_segment_that_is_gone_keeps_what_the_journal_has_of_it() {
+    let (dir, log) = example();
+    let active = segments(dir.path(), log).pop().unwrap();
+    std::fs::remove_file(&active).unwrap();
+    let (findings, checked) = verify(dir.path());
+    assert_eq!(checked.problems, 1, "{findings:?}");
+    assert_eq!(Directory::open(dir.path()).unwrap().plan_repair().unwrap(), []);
+    let storage = open(dir.path());
+    assert!(storage.health().fences.is_empty());
+    assert_eq!(storage.ends(log).unwrap().high_watermark, 230);
+    let served: Vec<i64> = (0..230)
+        .filter(|offset| storage.read(log, *offset, 1).is_ok())
+        .collect();
+    assert!(served.starts_with(&(0..174).collect::<Vec<_>>()), "{served:?}");
+    assert!(
+        served.ends_with(&[227, 228, 229]) && !served.contains(&180),
+        "{served:?}"
+    );
+}

@@ -87,39 +87,29 @@ impl Replay<'_> {
             return Err(OpenError::Catalog(format!("log {} vanished", part.log)));
         };
         let dir = log.dir.clone();
-        let file = match log
+        let known = log
             .segments
             .iter_mut()
-            .find(|segment| segment.base == part.segment_base)
-        {
-            Some(segment) => {
-                let path = segment.file.path.clone();
-                let opened = segment.file.handles(self.disk, Open::ReadWrite);
-                opened.map_err(OpenError::io("cannot open", &path))?;
-                if matches!(segment.index, IndexState::Stored) {
-                    let loaded = segment
-                        .load_index(self.disk)
-                        .map_err(OpenError::io("cannot index", &path))?;
-                    segment.install_index(loaded);
-                }
-                segment.file.clone()
-            }
-            None => {
-                self.disk
-                    .create_dir(&dir)
-                    .map_err(OpenError::io("cannot create", &dir))?;
-                let file = Arc::new(segment::SegmentFile::new(
-                    dir.join(segment::file_name(part.segment_base)),
-                ));
-                let exists = self.disk.exists(&file.path);
-                let opened = exists.and_then(|exists| {
-                    let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
-                    file.handles(self.disk, mode)
-                });
-                opened.map_err(OpenError::io("cannot create", &file.path))?;
-                file
-            }
+            .find(|segment| segment.base == part.segment_base);
+        let file = match &known {
+            Some(segment) => segment.file.clone(),
+            None => Arc::new(segment::SegmentFile::new(
+                dir.join(segment::file_name(part.segment_base)),
+            )),
         };
+        let created = self.disk.create_dir(&dir);
+        created.map_err(OpenError::io("cannot create", &dir))?;
+        // Also one that the manifest names may be gone. What the journal has is kept; reads of the rest name the damage.
+        let exists = self.disk.exists(&file.path);
+        let opened = exists.and_then(|exists| {
+            let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
+            file.handles(self.disk, mode)
+        });
+        opened.map_err(OpenError::io("cannot open", &file.path))?;
+        if let Some(segment) = known.filter(|segment| matches!(segment.index, IndexState::Stored)) {
+            let loaded = segment.load_index(self.disk);
+            segment.install_index(loaded.map_err(OpenError::io("cannot index", &file.path))?);
+        }
         self.dirty.directories.insert(dir);
         self.dirty.segments.insert(key, file.clone());
         self.opened.insert(key, file.clone());
