@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use crate::codec;
-use crate::disk::Open;
+use crate::disk::{Job, Open};
 use crate::frame::Salt;
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal::{self, JournalFiles};
@@ -188,44 +188,48 @@ impl Checkpointer {
     }
 
     fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
-        for file in fixed.dirty.segments.values() {
-            if planted(Planted::SkipSegmentSync) {
-                continue;
-            }
-            if planted(Planted::SyncThroughNewDescription) {
-                self.shared.disk.open(&file.path, Open::ReadWrite)?.sync_all()?;
-                continue;
-            }
-            // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
-            // meantime has none, and needs no sync.
-            if let Some(handles) = file.open_handles() {
-                handles.syncer.sync_all()?;
-            }
-        }
-        for dir in &fixed.dirty.directories {
-            if self.shared.disk.exists(dir)? && !planted(Planted::SkipDirectorySync) {
-                self.shared.disk.sync_dir(dir)?;
-            }
-        }
-        Ok(())
+        let disk = &*self.shared.disk;
+        let segments = fixed.dirty.segments.values().map(|file| -> Job<'_> {
+            Box::new(|| {
+                if planted(Planted::SkipSegmentSync) {
+                    return Ok(());
+                }
+                if planted(Planted::SyncThroughNewDescription) {
+                    return disk.open(&file.path, Open::ReadWrite)?.sync_all();
+                }
+                // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
+                // meantime has none, and needs no sync.
+                file.open_handles().map_or(Ok(()), |handles| handles.syncer.sync_all())
+            })
+        });
+        let directories = fixed.dirty.directories.iter().map(|dir| -> Job<'_> {
+            Box::new(|| match disk.exists(dir)? && !planted(Planted::SkipDirectorySync) {
+                true => disk.sync_dir(dir),
+                false => Ok(()),
+            })
+        });
+        disk.run_all(segments.chain(directories).collect())
     }
 
     fn write_caches(&self, fixed: &Fixed) -> io::Result<()> {
         let disk = &*self.shared.disk;
-        for chunk in &fixed.index_chunks {
-            let mode = if disk.exists(&chunk.path)? {
-                Open::ReadWrite
-            } else {
-                Open::CreateNew
-            };
-            let file = disk.open(&chunk.path, mode)?;
-            file.write_at(&chunk.bytes, chunk.position)?;
-            file.sync_data()?;
-        }
-        for snapshot in &fixed.producers {
-            store_producers(&*self.shared.disk, snapshot)?;
-        }
-        Ok(())
+        let chunks = fixed.index_chunks.iter().map(|chunk| -> Job<'_> {
+            Box::new(|| {
+                let mode = if disk.exists(&chunk.path)? {
+                    Open::ReadWrite
+                } else {
+                    Open::CreateNew
+                };
+                let file = disk.open(&chunk.path, mode)?;
+                file.write_at(&chunk.bytes, chunk.position)?;
+                file.sync_data()
+            })
+        });
+        let snapshots = &fixed.producers;
+        let snapshots = snapshots
+            .iter()
+            .map(|snapshot| -> Job<'_> { Box::new(|| store_producers(disk, snapshot)) });
+        disk.run_all(chunks.chain(snapshots).collect())
     }
 
     fn trim_journal(&self, fixed: &Fixed) -> io::Result<()> {

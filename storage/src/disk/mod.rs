@@ -26,6 +26,9 @@ pub enum Open {
     CreateNew,
 }
 
+/// Something to do on a disk.
+pub type Job<'a> = Box<dyn FnOnce() -> io::Result<()> + Send + 'a>;
+
 /// A disk: named files in directories.
 pub trait Disk: Send + Sync {
     /// Opens a file. Every call gives a file description of its own.
@@ -46,6 +49,11 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Does many things, none of which needs another one done before. A real disk does several at a time: a file system
+    /// makes many concurrent syncs durable at once. Fails with the first error, when all are done.
+    fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        jobs.into_iter().try_for_each(|job| job())
+    }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;

@@ -6,9 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::{Disk, DiskFile, Open};
+use super::{Disk, DiskFile, Job, Open};
+
+/// More concurrent syncs than this gain nothing more.
+const MAX_JOBS_AT_ONCE: usize = 16;
 
 /// Zeros are written in pieces of this size.
 const ZEROS_LEN: usize = 1 << 20;
@@ -81,6 +85,31 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let synced = File::open(path).and_then(|directory| directory.sync_all());
         synced.map_err(named("sync directory", path))
+    }
+
+    fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        if jobs.len() < 4 {
+            return jobs.into_iter().try_for_each(|job| job());
+        }
+        let threads = MAX_JOBS_AT_ONCE.min(jobs.len());
+        let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Mutex::new(Ok(())));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let next = jobs.lock().next();
+                        let Some(job) = next else { break };
+                        if let Err(error) = job() {
+                            let mut outcome = outcome.lock();
+                            if outcome.is_ok() {
+                                *outcome = Err(error);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        outcome.into_inner()
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -103,16 +103,18 @@ impl Replay<'_> {
         created.map_err(OpenError::io("cannot create", &dir))?;
         // Also one that the manifest names may be gone. What the journal has is kept; reads of the rest name the damage.
         let exists = self.disk.exists(&file.path);
-        let opened = exists.and_then(|exists| {
-            let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
-            file.handles(self.disk, mode)
-        });
+        let exists = exists.map_err(OpenError::io("cannot look at", &file.path))?;
+        let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
+        let opened = file.handles(self.disk, mode);
         opened.map_err(OpenError::io("cannot open", &file.path))?;
+        if !exists || known.is_none() {
+            // Its name may not be durable yet.
+            self.dirty.directories.insert(dir);
+        }
         if let Some(segment) = known.filter(|segment| matches!(segment.index, IndexState::Stored)) {
             let loaded = segment.load_index(self.disk);
             segment.install_index(loaded.map_err(OpenError::io("cannot index", &file.path))?);
         }
-        self.dirty.directories.insert(dir);
         self.dirty.segments.insert(key, file.clone());
         self.opened.insert(part.log, (part.segment_base, file.clone()));
         Ok(file)
