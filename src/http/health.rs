@@ -14,7 +14,7 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: records are accepted and every partition is served.
+/// `GET /readyz`: records are accepted, and every partition and every group is served.
 ///
 /// # Errors
 /// A problem document with all reasons why not.
@@ -49,5 +49,6 @@ fn reasons(http: &Http) -> Vec<String> {
         Some((topic, partition)) => format!("partition {partition} of {} is fenced: {}", topic.name, fence.reason()),
         None => format!("log {} is fenced: {}", fence.log, fence.reason()),
     }));
+    reasons.extend(http.broker.groups().troubles());
     reasons
 }
