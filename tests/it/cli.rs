@@ -241,6 +241,11 @@ fn groups_are_moved_described_and_deleted() {
     assert_eq!(row, ["t", "0", "2", "3", "1", "-"]);
     cli.ok(&["group", "delete", "g"], "");
     assert!(cli.fails(&["group", "describe", "g"]).contains("no such group"));
+    let long = "g".repeat(40_000);
+    for (id, why) in [("", "cannot be empty"), (&long, "at most 32767 bytes")] {
+        let refused = cli.fails(&["group", "reset-offsets", id, "--topic", "t", "--to", "1"]);
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]
