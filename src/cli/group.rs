@@ -27,6 +27,7 @@ enum GroupCommand {
     /// Show a group's members, offsets and lag
     Describe {
         /// Its id
+        #[arg(value_parser = group_id)]
         group: String,
         #[command(flatten)]
         bootstrap: BootstrapArgs,
@@ -34,6 +35,7 @@ enum GroupCommand {
     /// Move a group, which must not have members, to other offsets
     ResetOffsets {
         /// Its id
+        #[arg(value_parser = group_id)]
         group: String,
         /// The topic
         #[arg(long)]
@@ -53,6 +55,7 @@ enum GroupCommand {
     /// Delete a group, which must not have members, and its offsets
     Delete {
         /// Its id
+        #[arg(value_parser = group_id)]
         group: String,
         #[command(flatten)]
         bootstrap: BootstrapArgs,
@@ -80,9 +83,39 @@ pub async fn run(args: GroupArgs) -> anyhow::Result<()> {
         }
         GroupCommand::Delete { group, bootstrap } => {
             let client = bootstrap.connect("group").await?;
+            refuse_of_job(&client, &group).await?;
             client.delete_group(&group).await?;
             print(&format!("deleted group {group}\n"))
         }
+    }
+}
+
+/// The longest string of the protocol.
+const MAX_ID_BYTES: usize = i16::MAX as usize;
+/// The longest name of a topic.
+const MAX_TOPIC_BYTES: usize = 249;
+
+/// Kafka's protocol lets offsets be committed for the group without a name, but no tool can look at it or delete it then.
+fn group_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a group's id cannot be empty".to_owned()),
+        1..=MAX_ID_BYTES => Ok(text.to_owned()),
+        length => Err(format!(
+            "a group's id has at most {MAX_ID_BYTES} bytes, this has {length}"
+        )),
+    }
+}
+
+/// The broker refuses too, but its code only says that it is not allowed.
+async fn refuse_of_job(client: &Client, group: &str) -> anyhow::Result<()> {
+    let topic = format!("__job_state.{group}");
+    if topic.len() > MAX_TOPIC_BYTES {
+        return Ok(());
+    }
+    match client.topic(&topic, false).await {
+        Ok(_) => bail!("group {group} belongs to a job (there is a topic {topic}), which alone commits its offsets"),
+        Err(error) if error.code().is_some() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -169,6 +202,7 @@ async fn reset(
     dry_run: bool,
 ) -> anyhow::Result<()> {
     let metadata = client.topic(topic, false).await?;
+    refuse_of_job(client, group).await?;
     let before = client.committed(group).await?;
     let mut offsets = BTreeMap::new();
     let mut rows = Vec::new();
@@ -188,7 +222,16 @@ async fn reset(
         client.commit(group, &offsets).await?;
     }
     let new = if dry_run { "WOULD BE" } else { "NOW" };
-    print(&table(&["TOPIC", "PARTITION", "WAS", new], rows))
+    print(&table(&["TOPIC", "PARTITION", "WAS", new], rows))?;
+    if dry_run {
+        let members = client.group(group).await?.members.len();
+        if members > 0 {
+            bail!(
+                "this would be refused now: the group has members ({members}), who commit its offsets; stop them first"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn or_dash(text: String) -> String {

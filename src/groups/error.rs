@@ -40,6 +40,15 @@ pub enum Error {
         /// `group.max.size`.
         max: usize,
     },
+    /// A member brings, or is assigned, more than one may.
+    #[error("a member's metadata, or its assignment, is larger than {max_bytes} bytes")]
+    MemberTooLarge {
+        /// The most.
+        max_bytes: usize,
+    },
+    /// What the group is, or has read, has no place in a record of the log.
+    #[error("the group cannot be stored: {0}")]
+    NotStorable(Arc<str>),
     /// There is no such group.
     #[error("there is no such group")]
     NotFound,
@@ -47,7 +56,7 @@ pub enum Error {
     #[error("the group still has members")]
     NotEmpty,
     /// The group belongs to a job of this broker.
-    #[error("the group belongs to a job; use the job commands")]
+    #[error("the group belongs to a job, which alone commits its offsets")]
     Reserved,
     /// The group's members are subscribed to the topic.
     #[error("the group is subscribed to the topic")]
@@ -61,5 +70,10 @@ impl Error {
     /// A retriable refusal with its reason.
     pub fn not_available(reason: impl std::fmt::Display) -> Self {
         Self::NotAvailable(reason.to_string().into())
+    }
+
+    /// A refusal of what the log cannot hold, with its reason.
+    pub fn not_storable(reason: impl std::fmt::Display) -> Self {
+        Self::NotStorable(reason.to_string().into())
     }
 }

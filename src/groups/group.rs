@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::Error;
-use super::member::{Member, MemberId};
+use super::member::{Member, MemberId, names_bytes};
 use super::record::{GroupMetadata, MemberMetadata};
 use super::{Action, Config, JoinedMember, Now, Refused, Token, WriteId};
 
@@ -211,6 +211,14 @@ impl Group {
     /// Whether anything about the group needs the log: a group that never had a generation does not.
     pub fn had_members(&self) -> bool {
         self.generation > 0
+    }
+
+    /// The memory that the members take, and the ids that were given out.
+    pub fn held_bytes(&self) -> usize {
+        let members = self.members.values();
+        let members = members.map(|member| member.own_bytes() + member.assignment.len());
+        let pending = self.pending.keys().map(|id| names_bytes(id, None, ""));
+        members.chain(pending).sum()
     }
 
     /// Marks an empty group as deleted, so that nothing more is accepted while the deletion is written.

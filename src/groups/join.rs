@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::error::Error;
 use super::group::{Group, Phase, Write};
-use super::member::{Member, MemberId, Protocol};
+use super::member::{Member, MemberId, Protocol, names_bytes, protocols_bytes};
 use super::{Action, Now, Refused, Token};
 
 /// What a client asks when it joins.
@@ -38,6 +38,14 @@ pub struct JoinRequest {
 }
 
 impl Group {
+    /// How much more memory the group would take with what this request brings.
+    pub fn grows_by(&self, request: &JoinRequest) -> usize {
+        let known = request.instance_id.as_ref().and_then(|id| self.static_members.get(id));
+        let member = self.members.get(known.unwrap_or(&request.member_id));
+        let names = names_bytes(&request.fresh_id, request.instance_id.as_deref(), &request.client_id);
+        (names + protocols_bytes(&request.protocols)).saturating_sub(member.map_or(0, Member::own_bytes))
+    }
+
     /// A member joins, joins again, or comes back. The answer comes as an action: now or when the rebalance ends.
     pub fn join(&mut self, request: JoinRequest, token: Token, now: Now) -> Vec<Action> {
         if let Err(refused) = self.try_join(request, token, now) {
@@ -54,6 +62,10 @@ impl Group {
         let (min_ms, max_ms) = (self.config.min_session_timeout_ms, self.config.max_session_timeout_ms);
         if !(min_ms..=max_ms).contains(&request.session_timeout_ms) {
             return Err(refuse(Error::InvalidSessionTimeout { min_ms, max_ms }));
+        }
+        let max_bytes = self.config.max_member_bytes;
+        if protocols_bytes(&request.protocols) > max_bytes {
+            return Err(refuse(Error::MemberTooLarge { max_bytes }));
         }
         if matches!(self.phase, Phase::Dead) {
             return Err(refuse(Error::not_available("the group is being deleted")));

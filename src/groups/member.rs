@@ -47,7 +47,27 @@ pub struct Member {
     pub(super) session_deadline: Option<u64>,
 }
 
+/// What the structures around it take, of a member and of each of its protocols; measured roughly, and rounded up.
+const MEMBER_OVERHEAD_BYTES: usize = 512;
+const PROTOCOL_OVERHEAD_BYTES: usize = 192;
+
+/// The memory that protocols take.
+pub(super) fn protocols_bytes(protocols: &[Protocol]) -> usize {
+    let bytes = |protocol: &Protocol| protocol.name.len() + protocol.metadata.len() + PROTOCOL_OVERHEAD_BYTES;
+    protocols.iter().map(bytes).sum()
+}
+
+/// The memory that a member takes besides its protocols and its assignment. Its id stands in several places.
+pub(super) fn names_bytes(id: &str, instance_id: Option<&str>, client_id: &str) -> usize {
+    MEMBER_OVERHEAD_BYTES + id.len() + instance_id.map_or(0, str::len) + client_id.len()
+}
+
 impl Member {
+    /// The memory that the member takes, without its assignment.
+    pub(super) fn own_bytes(&self) -> usize {
+        names_bytes(&self.id, self.instance_id.as_deref(), &self.client_id) + protocols_bytes(&self.protocols)
+    }
+
     /// The metadata that goes with a protocol.
     pub fn metadata_for(&self, protocol: &str) -> Bytes {
         self.protocols

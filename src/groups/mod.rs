@@ -58,6 +58,8 @@ pub struct Config {
     pub max_session_timeout_ms: u64,
     /// `group.max.size`
     pub max_size: usize,
+    /// How many bytes the protocols of a member, or its assignment, may have.
+    pub max_member_bytes: usize,
     /// How long a member may wait in its first JoinGroup, when it cannot send heartbeats yet.
     pub new_member_join_timeout_ms: u64,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             min_session_timeout_ms: 6_000,
             max_session_timeout_ms: 1_800_000,
             max_size: 10_000,
+            max_member_bytes: 1024 * 1024,
             new_member_join_timeout_ms: 300_000,
         }
     }

@@ -280,7 +280,7 @@ impl World {
                 self.assigned
                     .insert((metadata.generation, member.id.clone()), member.assignment.clone());
             }
-            let bytes = record::group_value(&metadata);
+            let bytes = record::group_value(&metadata).unwrap();
             assert_eq!(record::decode_group(&bytes).unwrap(), metadata);
             self.durable = Some(metadata);
             Ok(())

@@ -4,13 +4,17 @@
 //! writes version 4 for offsets (1 when the client set an expiry of its own) and 3 for groups, and so do we. Older
 //! versions are read. A key without a value (a tombstone) ends what the key names.
 
+mod encode;
+
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Committed;
 use super::member::MemberId;
+
+pub use encode::{EncodeError, group_key, group_value, offset_key, offset_value};
 
 const OFFSET_KEY: i16 = 1;
 const OFFSET_KEY_LEGACY: i16 = 0;
@@ -29,7 +33,7 @@ pub struct DecodeError {
 }
 
 /// What a record of `__consumer_offsets` is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// The committed offset of one partition.
     Offset {
@@ -85,75 +89,6 @@ pub struct MemberMetadata {
     pub subscription: Bytes,
     /// What it was assigned.
     pub assignment: Bytes,
-}
-
-/// The key of a committed offset.
-pub fn offset_key(group: &str, topic: &str, partition: i32) -> Bytes {
-    let mut out = BytesMut::with_capacity(10 + group.len() + topic.len());
-    out.put_i16(OFFSET_KEY);
-    put_string(&mut out, group);
-    put_string(&mut out, topic);
-    out.put_i32(partition);
-    out.freeze()
-}
-
-/// The key of a group's membership.
-pub fn group_key(group: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(4 + group.len());
-    out.put_i16(GROUP_KEY);
-    put_string(&mut out, group);
-    out.freeze()
-}
-
-/// The value of a committed offset.
-pub fn offset_value(committed: &Committed) -> Bytes {
-    let mut out = BytesMut::with_capacity(48 + committed.metadata.len());
-    if let Some(expire_time_ms) = committed.expire_time_ms {
-        out.put_i16(OFFSET_VALUE_WITH_EXPIRY);
-        out.put_i64(committed.offset);
-        put_string(&mut out, &committed.metadata);
-        out.put_i64(committed.commit_time_ms);
-        out.put_i64(expire_time_ms);
-        return out.freeze();
-    }
-    out.put_i16(OFFSET_VALUE);
-    out.put_i64(committed.offset);
-    out.put_i32(committed.leader_epoch);
-    put_varint(&mut out, committed.metadata.len() as u64 + 1);
-    out.put_slice(committed.metadata.as_bytes());
-    out.put_i64(committed.commit_time_ms);
-    if committed.topic_id.is_nil() {
-        put_varint(&mut out, 0);
-    } else {
-        put_varint(&mut out, 1);
-        put_varint(&mut out, TOPIC_ID_TAG);
-        put_varint(&mut out, 16);
-        out.put_slice(committed.topic_id.as_bytes());
-    }
-    out.freeze()
-}
-
-/// The value of a group's membership.
-pub fn group_value(group: &GroupMetadata) -> Bytes {
-    let mut out = BytesMut::with_capacity(256);
-    out.put_i16(GROUP_VALUE);
-    put_string(&mut out, &group.protocol_type);
-    out.put_i32(group.generation);
-    put_nullable_string(&mut out, group.protocol.as_deref());
-    put_nullable_string(&mut out, group.leader.as_deref());
-    out.put_i64(group.state_since_ms.unwrap_or(-1));
-    out.put_i32(group.members.len() as i32);
-    for member in &group.members {
-        put_string(&mut out, &member.id);
-        put_nullable_string(&mut out, member.instance_id.as_deref());
-        put_string(&mut out, &member.client_id);
-        put_string(&mut out, &member.client_host);
-        out.put_i32(to_i32(member.rebalance_timeout_ms));
-        out.put_i32(to_i32(member.session_timeout_ms));
-        put_bytes(&mut out, &member.subscription);
-        put_bytes(&mut out, &member.assignment);
-    }
-    out.freeze()
 }
 
 /// Reads a key.
@@ -277,38 +212,8 @@ fn decode_member(input: &mut Input, version: i16) -> Result<MemberMetadata, Deco
     })
 }
 
-fn to_i32(ms: u64) -> i32 {
-    i32::try_from(ms).unwrap_or(i32::MAX)
-}
-
 fn to_u64(ms: i32) -> u64 {
     u64::try_from(ms).unwrap_or(0)
-}
-
-// The wire bounds strings at 32 KiB before they come here.
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_i16(text.len() as i16);
-    out.put_slice(text.as_bytes());
-}
-
-fn put_nullable_string(out: &mut BytesMut, text: Option<&str>) {
-    match text {
-        Some(text) => put_string(out, text),
-        None => out.put_i16(-1),
-    }
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: &Bytes) {
-    out.put_i32(bytes.len() as i32);
-    out.put_slice(bytes);
-}
-
-fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
 }
 
 /// Reads the fields of a record, never past its end.
@@ -395,7 +300,8 @@ impl Input {
         let length = self
             .length(true)?
             .ok_or_else(|| self.error("bytes in it are missing"))?;
-        self.take(length)
+        // A slice would keep all that was read with it in memory, for as long as the member lives.
+        self.take(length).map(|bytes| Bytes::copy_from_slice(&bytes))
     }
 
     fn count(&mut self) -> Result<usize, DecodeError> {

@@ -62,9 +62,9 @@ fn group() -> GroupMetadata {
 #[test]
 fn keys_are_kafkas() {
     let offset = bytes("0001000367727000066f726465727300000007");
-    assert_eq!(offset_key("grp", "orders", 7), offset);
+    assert_eq!(offset_key("grp", "orders", 7).unwrap(), offset);
     let group = bytes("00020003677270");
-    assert_eq!(group_key("grp"), group);
+    assert_eq!(group_key("grp").unwrap(), group);
     let decoded = Key::Offset {
         group: "grp".into(),
         topic: "orders".into(),
@@ -82,7 +82,7 @@ fn keys_are_kafkas() {
 fn offsets_are_written_as_kafka_writes_them() {
     let plain = committed();
     assert_eq!(
-        offset_value(&plain),
+        offset_value(&plain).unwrap(),
         bytes("00040000011f71fb04cb00000005066dc3a974610000018bcfe5687b00")
     );
     let with_id = Committed {
@@ -91,14 +91,14 @@ fn offsets_are_written_as_kafka_writes_them() {
     };
     let golden =
         bytes("00040000011f71fb04cb00000005066dc3a974610000018bcfe5687b0100100102030405060708090a0b0c0d0e0f10");
-    assert_eq!(offset_value(&with_id), golden);
+    assert_eq!(offset_value(&with_id).unwrap(), golden);
     assert_eq!(decode_offset(&golden).unwrap(), with_id);
     let expiring = Committed {
         expire_time_ms: Some(1_700_000_999_999),
         ..committed()
     };
     let golden = bytes("00010000011f71fb04cb00056dc3a974610000018bcfe5687b0000018bcff4aa3f");
-    assert_eq!(offset_value(&expiring), golden);
+    assert_eq!(offset_value(&expiring).unwrap(), golden);
     // That version has no place for the leader epoch.
     assert_eq!(
         decode_offset(&golden).unwrap(),
@@ -135,6 +135,47 @@ fn offsets_of_every_version_are_read() {
     }
 }
 
+#[test]
+fn a_string_that_has_no_place_in_a_record_is_not_written() {
+    let (fits, long) = ("g".repeat(32_767), "g".repeat(32_768));
+    assert!(offset_key(&fits, "t", 0).is_ok() && group_key(&fits).is_ok());
+    assert!(offset_key(&long, "t", 0).is_err());
+    assert!(offset_key("g", &long, 0).is_err());
+    let refused = group_key(&long).unwrap_err().to_string();
+    assert!(refused.contains("32768") && refused.contains("32767"), "{refused}");
+    for expire_time_ms in [None, Some(1)] {
+        let with = |metadata: &str| Committed {
+            metadata: metadata.into(),
+            expire_time_ms,
+            ..committed()
+        };
+        assert_eq!(
+            decode_offset(&offset_value(&with(&fits)).unwrap())
+                .unwrap()
+                .metadata
+                .len(),
+            32_767
+        );
+        assert!(offset_value(&with(&long)).is_err());
+    }
+    let damage: [fn(&mut GroupMetadata, std::sync::Arc<str>); 7] = [
+        |group, text| group.protocol_type = text,
+        |group, text| group.protocol = Some(text),
+        |group, text| group.leader = Some(text),
+        |group, text| group.members[0].id = text,
+        |group, text| group.members[0].instance_id = Some(text),
+        |group, text| group.members[0].client_id = text,
+        |group, text| group.members[0].client_host = text,
+    ];
+    for damage in damage {
+        let (mut good, mut bad) = (group(), group());
+        damage(&mut good, fits.as_str().into());
+        damage(&mut bad, long.as_str().into());
+        assert_eq!(decode_group(&group_value(&good).unwrap()).unwrap(), good);
+        assert!(group_value(&bad).is_err());
+    }
+}
+
 const GROUP_V3: &str = "00030008636f6e73756d657200000003000572616e676500036d2d310000018bcfe569c80000000200036d2d310004\
     696e73740003636c69000a2f3132372e302e302e31000493e00000afc80000000301020300000002040500036d2d32ffff000000042f3a3a31\
     0000ea60000027100000000000000000";
@@ -142,7 +183,7 @@ const GROUP_V3: &str = "00030008636f6e73756d657200000003000572616e676500036d2d31
 #[test]
 fn groups_are_written_as_kafka_writes_them() {
     let golden = bytes(GROUP_V3);
-    assert_eq!(group_value(&group()), golden);
+    assert_eq!(group_value(&group()).unwrap(), golden);
     assert_eq!(decode_group(&golden).unwrap(), group());
     let empty = GroupMetadata {
         generation: 4,
@@ -152,7 +193,7 @@ fn groups_are_written_as_kafka_writes_them() {
         ..group()
     };
     let golden = bytes("00030008636f6e73756d657200000004ffffffff0000018bcfe569c800000000");
-    assert_eq!(group_value(&empty), golden);
+    assert_eq!(group_value(&empty).unwrap(), golden);
     assert_eq!(decode_group(&golden).unwrap(), empty);
 }
 
@@ -227,6 +268,6 @@ proptest! {
             expire_time_ms: None,
             topic_id: Uuid::from_u128(id),
         };
-        prop_assert_eq!(decode_offset(&offset_value(&value)).unwrap(), value);
+        prop_assert_eq!(decode_offset(&offset_value(&value).unwrap()).unwrap(), value);
     }
 }

@@ -27,6 +27,13 @@ pub struct SyncRequest {
     pub assignments: BTreeMap<MemberId, Bytes>,
 }
 
+impl SyncRequest {
+    /// How much memory the assignments take.
+    pub fn assignments_bytes(&self) -> usize {
+        self.assignments.values().map(Bytes::len).sum()
+    }
+}
+
 impl Group {
     /// A member asks for its assignment. The answer comes as an action: now, or when the leader's is written.
     pub fn sync(&mut self, request: SyncRequest, token: Token, now: Now) -> Vec<Action> {
@@ -48,6 +55,14 @@ impl Group {
             || request.protocol.is_some() && request.protocol != self.protocol
         {
             return Err(Error::InconsistentProtocol);
+        }
+        let max_bytes = self.config.max_member_bytes;
+        if request
+            .assignments
+            .values()
+            .any(|assignment| assignment.len() > max_bytes)
+        {
+            return Err(Error::MemberTooLarge { max_bytes });
         }
         match self.phase {
             Phase::Empty | Phase::Dead => return Err(Error::UnknownMember),

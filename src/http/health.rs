@@ -16,8 +16,8 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: records are accepted and every partition is served. Damaged batches are listed in both answers and turn
-/// neither red: everything beside them is served, and no restart would mend them.
+/// `GET /readyz`: records are accepted, and every partition and every group is served. Damaged batches are listed in both
+/// answers and turn neither red: everything beside them is served, and no restart would mend them.
 ///
 /// # Errors
 /// A problem document with all reasons why not.
@@ -60,6 +60,7 @@ fn reasons(http: &Http, health: Health) -> Vec<String> {
         Some((topic, partition)) => format!("partition {partition} of {} is fenced: {}", topic.name, fence.reason()),
         None => format!("log {} is fenced: {}", fence.log, fence.reason()),
     }));
+    reasons.extend(http.broker.groups().troubles());
     reasons
 }
 

@@ -34,7 +34,10 @@ impl Site {
     }
 
     pub(super) async fn with(limits: HttpLimits, options: BrokerOptions) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), limits, options).await
+    }
+
+    pub(super) async fn over(dir: tempfile::TempDir, limits: HttpLimits, options: BrokerOptions) -> Self {
         let storage = Storage::open(Options::new(dir.path().join("data"))).unwrap();
         let broker = Broker::open(storage, options).await.unwrap();
         let shutdown = Shutdown::new();
@@ -595,4 +598,15 @@ async fn the_lag_of_a_group_is_told() {
     let metrics = site.get("/metrics").await.text();
     let lag = "riverlog_consumer_group_lag_records{group=\"readers\",topic=\"t\",partition=\"0\"} 3";
     assert!(metrics.contains(lag), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_read_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::broker::coordinator::damage_tests::leave_a_damaged_group(&dir.path().join("data")).await;
+    let site = Site::over(dir, HttpLimits::default(), BrokerOptions::default()).await;
+    let told = site.get("/readyz").await.problem(503, "not-ready");
+    assert!(told["reasons"][0].as_str().unwrap().contains("1 groups"), "{told}");
+    site.http.broker.groups().delete("bad").await.unwrap();
+    site.get("/readyz").await.ok();
 }

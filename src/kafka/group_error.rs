@@ -17,6 +17,9 @@ impl Error {
             Self::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
             Self::InvalidGroupId => ResponseError::InvalidGroupId,
             Self::Full { .. } => ResponseError::GroupMaxSizeReached,
+            Self::MemberTooLarge { .. } => ResponseError::InvalidRequest,
+            // Kafka's answer when a group's record is larger than a record may be.
+            Self::NotStorable(_) => ResponseError::UnknownServerError,
             Self::NotFound => ResponseError::GroupIdNotFound,
             Self::NotEmpty => ResponseError::NonEmptyGroup,
             Self::Subscribed => ResponseError::GroupSubscribedToTopic,

@@ -109,7 +109,7 @@ pub enum Malformed {
         /// What is left of the frame.
         remaining: usize,
     },
-    /// A negative length, or a null that cannot be.
+    /// A negative length, a null that cannot be, or a string that is too long.
     #[error("{field}: a length of {length} is not possible")]
     BadLength {
         /// Where.
@@ -139,6 +139,8 @@ const BUDGET_FACTOR: usize = 16;
 const BUDGET_FLOOR: usize = 64 * 1024;
 /// …but never more than this. Strings and records do not count: they stay in the frame.
 const BUDGET_CEILING: usize = 64 * 1024 * 1024;
+/// The longest string of a request.
+const MAX_STRING_BYTES: i64 = i16::MAX as i64;
 /// What the decoder keeps for the tagged fields of a structure that it does not know: the first makes a tree's node…
 const FIRST_UNKNOWN_TAG_BYTES: u64 = 512;
 /// …and nodes may be half full.
@@ -290,7 +292,8 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// A length or count; none for null.
+    /// A length or count; none for null. A compact string could be longer than one with a 16-bit length, but Kafka reads no such
+    /// string either, and what we store of it has 16 bits for its length.
     fn length(&mut self, is_string: bool, nullable: bool, name: &'static str) -> Result<Option<u64>, Malformed> {
         let length = if self.flexible {
             i64::from(self.varint(name)?) - 1
@@ -300,6 +303,7 @@ impl<'a> Walker<'a> {
             i64::from(i32::from_be_bytes(self.number(name)?))
         };
         match u64::try_from(length) {
+            Ok(_) if is_string && length > MAX_STRING_BYTES => Err(Malformed::BadLength { field: name, length }),
             Ok(length) => Ok(Some(length)),
             Err(_) if length == -1 && nullable => Ok(None),
             Err(_) => Err(Malformed::BadLength { field: name, length }),

@@ -191,6 +191,33 @@ fn hostile_counts_are_refused_before_anything_is_allocated() {
     assert!(matches!(check(16, 5, &filters), Err(Malformed::TooLarge { .. })));
 }
 
+#[test]
+fn a_string_is_no_longer_than_kafka_reads_it() {
+    // DescribeGroups 5: one group, no operations, no tags.
+    let body = |length: u32| {
+        let mut body = vec![2];
+        let mut rest = length + 1;
+        while rest >= 0x80 {
+            body.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        body.push(rest as u8);
+        body.resize(body.len() + length as usize, b'g');
+        body.extend_from_slice(&[0, 0]);
+        body
+    };
+    let check = |length| Schema::find(15).unwrap().check(5, &body(length));
+    assert_eq!(check(32_767), Ok(()));
+    assert!(matches!(
+        check(32_768),
+        Err(Malformed::BadLength { length: 32_768, .. })
+    ));
+    assert!(matches!(
+        check(40_000),
+        Err(Malformed::BadLength { length: 40_000, .. })
+    ));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -241,6 +241,13 @@ fn groups_are_moved_described_and_deleted() {
     assert_eq!(row, ["t", "0", "2", "3", "1", "-"]);
     cli.ok(&["group", "delete", "g"], "");
     assert!(cli.fails(&["group", "describe", "g"]).contains("no such group"));
+    let long = "g".repeat(40_000);
+    for (id, why) in [("", "cannot be empty"), (&long, "at most 32767 bytes")] {
+        let refused = cli.run(&["group", "reset-offsets", id, "--topic", "t", "--to", "1"], b"");
+        assert_eq!(refused.status.code(), Some(2), "wrong usage");
+        let refused = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::commits::outcome;
 use super::journal::{Changes, Written, appends};
 use super::{Access, GroupCoordinator};
-use crate::groups::{Error, Group, MemberId, State, record, subscribed_topics};
+use crate::groups::{Error, Group, MemberId, State, subscribed_topics};
 
 /// A group in a list.
 #[derive(Clone, Debug)]
@@ -112,8 +112,11 @@ impl GroupCoordinator {
         })?
     }
 
-    /// Deletes a group without members, and its offsets.
+    /// Deletes a group without members, and its offsets; also one that cannot be read.
     pub async fn delete(&self, group: &str) -> Result<(), Error> {
+        if self.shared.is_damaged(group) && !self.shared.is_of_job(group) {
+            return self.shared.delete_damaged(group).await;
+        }
         self.shared.check_group(group, Access::Change)?;
         let (reply, answer) = oneshot::channel();
         self.shared.with(group, false, |slot, state| {
@@ -127,8 +130,8 @@ impl GroupCoordinator {
                 .all_assigned()
                 .map(|(topic, partition, _)| (topic.clone(), partition, None))
                 .collect();
-            let mut records = self.shared.offset_records(&slot.id, &changes);
-            records.push(self.shared.record(record::group_key(&slot.id), None));
+            let mut records = self.shared.offset_records(&slot.id, &changes)?;
+            records.push(self.shared.end_of_membership(&slot.id)?);
             let log = self.shared.log_of(&slot.id)?;
             let appends = appends(log, records).map_err(Error::not_available)?;
             state.group.kill()?;

@@ -190,7 +190,7 @@ impl Shared {
                 "a commit is in doubt until the broker has restarted",
             ));
         }
-        let records = self.offset_records(&slot.id, &changes);
+        let records = self.offset_records(&slot.id, &changes)?;
         write_set
             .appends
             .extend(appends(self.log_of(&slot.id)?, records).map_err(Error::not_available)?);

@@ -117,10 +117,7 @@ impl Shared {
         id: Option<WriteId>,
         metadata: record::GroupMetadata,
     ) {
-        let record = self.record(record::group_key(&slot.id), Some(record::group_value(&metadata)));
-        let appends = self
-            .log_of(&slot.id)
-            .and_then(|log| appends(log, vec![record]).map_err(Error::not_available));
+        let appends = self.membership(&slot.id, &metadata);
         state.memberships += 1;
         let ticket = state.offsets.submit(&[]);
         let written = Written::Membership { id, ticket, metadata };
@@ -144,6 +141,18 @@ impl Shared {
         }
     }
 
+    fn membership(&self, group: &str, metadata: &record::GroupMetadata) -> Result<Vec<Append>, Error> {
+        let key = record::group_key(group).map_err(Error::not_storable)?;
+        let value = record::group_value(metadata).map_err(Error::not_storable)?;
+        appends(self.log_of(group)?, vec![self.record(key, Some(value))]).map_err(Error::not_available)
+    }
+
+    /// The end of a group's membership.
+    pub(super) fn end_of_membership(&self, group: &str) -> Result<Record, Error> {
+        let key = record::group_key(group).map_err(Error::not_storable)?;
+        Ok(self.record(key, None))
+    }
+
     /// A record of now.
     pub(super) fn record(&self, key: Bytes, value: Option<Bytes>) -> Record {
         Record {
@@ -155,12 +164,13 @@ impl Shared {
     }
 
     /// The records of a change of offsets.
-    pub(super) fn offset_records(&self, group: &str, changes: &Changes) -> Vec<Record> {
+    pub(super) fn offset_records(&self, group: &str, changes: &Changes) -> Result<Vec<Record>, Error> {
         let records = changes.iter().map(|(topic, partition, committed)| {
-            let value = committed.as_ref().map(record::offset_value);
-            self.record(record::offset_key(group, topic, *partition), value)
+            let value = committed.as_ref().map(record::offset_value).transpose()?;
+            Ok(self.record(record::offset_key(group, topic, *partition)?, value))
         });
-        records.collect()
+        let records: Result<_, record::EncodeError> = records.collect();
+        records.map_err(Error::not_storable)
     }
 
     fn settle(&self, settled: Settled) {
@@ -177,7 +187,11 @@ impl Shared {
                 }
                 state.settle_offsets(&slot, ticket, &Vec::new(), &result);
                 if let Some(id) = id {
-                    let result = result.map(|_| ()).map_err(Error::not_available);
+                    let result = result.map(|_| ()).map_err(|error| match error {
+                        // To try again would not make it smaller.
+                        WriteError::TooLarge { .. } => Error::not_storable(error),
+                        _ => Error::not_available(error),
+                    });
                     let actions = state.group.persisted(id, result, self.now());
                     self.run(&slot, &mut state, actions);
                 }

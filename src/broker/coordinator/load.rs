@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use riverlog_storage::record::{StoredRecord, decode_all};
 use riverlog_storage::{LogId, Storage};
 
+use super::damage::Damaged;
 use super::{GroupOptions, OFFSETS_TOPIC, Slot};
 use crate::groups::{Group, Now, record};
 
@@ -16,13 +18,16 @@ const MAX_DECOMPRESSED_BYTES: usize = 256 * 1024 * 1024;
 pub(super) struct Loaded {
     pub slots: HashMap<Arc<str>, Arc<Slot>>,
     pub unavailable: BTreeMap<u32, Arc<str>>,
+    pub damaged: HashMap<Arc<str>, Damaged>,
 }
 
-/// Reads every partition. One that cannot be read is named, and its groups are not served; the others are.
+/// Reads every partition. One that cannot be read is named, and its groups are not served; the others are. The same holds for
+/// a group of which a record cannot be read.
 pub(super) fn load(storage: &Storage, options: &GroupOptions) -> Loaded {
     let mut loaded = Loaded {
         slots: HashMap::new(),
         unavailable: BTreeMap::new(),
+        damaged: HashMap::new(),
     };
     let catalog = storage.catalog();
     let Some(topic) = catalog.topic(OFFSETS_TOPIC) else {
@@ -31,7 +36,7 @@ pub(super) fn load(storage: &Storage, options: &GroupOptions) -> Loaded {
     for (partition, log) in topic.partitions.iter().enumerate() {
         let mut replay = Replay::default();
         match read_log(storage, *log, &mut replay) {
-            Ok(()) => replay.finish(storage, options, &mut loaded.slots),
+            Ok(()) => replay.finish(partition, storage, options, &mut loaded),
             Err(reason) => {
                 tracing::error!(topic = OFFSETS_TOPIC, partition, %reason, "groups cannot be loaded");
                 let reason = format!("partition {partition} of {OFFSETS_TOPIC} cannot be read: {reason}");
@@ -52,10 +57,7 @@ fn read_log(storage: &Storage, log: LogId, replay: &mut Replay) -> Result<(), St
             return Err("it ends before its end".into());
         }
         for record in decoded.records {
-            let offset = record.offset;
-            replay
-                .apply(record)
-                .map_err(|error| format!("offset {offset}: {error}"))?;
+            replay.apply(record);
         }
         next = decoded.next_offset;
     }
@@ -64,28 +66,58 @@ fn read_log(storage: &Storage, log: LogId, replay: &mut Replay) -> Result<(), St
 
 /// The last word of the log about each group and each offset.
 #[derive(Default)]
-pub(super) struct Replay {
+struct Replay {
     groups: BTreeMap<Arc<str>, record::GroupMetadata>,
     offsets: BTreeMap<Arc<str>, crate::groups::Offsets>,
+    /// Keys whose last word cannot be read, and where it stands. What stood before is out of date, so it must not count again.
+    unreadable: BTreeMap<record::Key, Unreadable>,
+    /// Records that do not even say what they are about: how many, and the first of them.
+    nameless: Option<(u64, Unreadable)>,
+}
+
+struct Unreadable {
+    offset: i64,
+    error: record::DecodeError,
 }
 
 impl Replay {
-    pub(super) fn apply(&mut self, stored: StoredRecord) -> Result<(), record::DecodeError> {
-        let Some(key) = stored.key else { return Ok(()) };
-        match record::decode_key(&key)? {
+    fn apply(&mut self, stored: StoredRecord) {
+        let Some(key) = stored.key else { return };
+        let unreadable = |error| Unreadable {
+            offset: stored.offset,
+            error,
+        };
+        match record::decode_key(&key) {
+            Ok(key) => match self.apply_to(key.clone(), stored.value.as_ref()) {
+                Ok(()) => {
+                    self.unreadable.remove(&key);
+                }
+                Err(error) => {
+                    self.unreadable.insert(key, unreadable(error));
+                }
+            },
+            Err(error) => {
+                let (count, _) = self.nameless.get_or_insert((0, unreadable(error)));
+                *count += 1;
+            }
+        }
+    }
+
+    fn apply_to(&mut self, key: record::Key, value: Option<&Bytes>) -> Result<(), record::DecodeError> {
+        match key {
             record::Key::Offset {
                 group,
                 topic,
                 partition,
             } => {
-                let committed = stored.value.as_ref().map(record::decode_offset).transpose()?;
+                let committed = value.map(record::decode_offset).transpose()?;
                 let offsets = self.offsets.entry(group.clone()).or_default();
                 offsets.restore(topic, partition, committed);
                 if offsets.is_empty() {
                     self.offsets.remove(&group);
                 }
             }
-            record::Key::Group { group } => match stored.value.as_ref() {
+            record::Key::Group { group } => match value {
                 Some(value) => {
                     self.groups.insert(group, record::decode_group(value)?);
                 }
@@ -99,10 +131,60 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(self, storage: &Storage, options: &GroupOptions, slots: &mut HashMap<Arc<str>, Arc<Slot>>) {
+    fn finish(mut self, partition: usize, storage: &Storage, options: &GroupOptions, loaded: &mut Loaded) {
+        if let Some((records, first)) = &self.nameless {
+            tracing::error!(
+                topic = OFFSETS_TOPIC,
+                partition,
+                offset = first.offset,
+                reason = %first.error,
+                records,
+                "records that name no group are skipped; the first is named here"
+            );
+        }
+        self.set_damaged_aside(partition, &mut loaded.damaged);
+        self.fill(storage, options, &mut loaded.slots);
+    }
+
+    /// Takes out the groups of which something cannot be read, so that nobody is told half of the truth about them.
+    fn set_damaged_aside(&mut self, partition: usize, damaged: &mut HashMap<Arc<str>, Damaged>) {
+        for (key, Unreadable { offset, error }) in std::mem::take(&mut self.unreadable) {
+            let (record::Key::Offset { group, .. } | record::Key::Group { group }) = &key else {
+                continue;
+            };
+            tracing::error!(
+                topic = OFFSETS_TOPIC,
+                partition,
+                offset,
+                reason = %error,
+                group = &**group,
+                "a record of a group cannot be read: the group is not served until it is deleted"
+            );
+            let entry = damaged.entry(group.clone()).or_insert_with(|| Damaged {
+                reason: format!("offset {offset} of partition {partition} of {OFFSETS_TOPIC}: {error}").into(),
+                keys: vec![record::Key::Group { group: group.clone() }],
+            });
+            entry.keys.push(key);
+        }
+        for (group, entry) in damaged {
+            self.groups.remove(group);
+            let offsets = self.offsets.remove(group).unwrap_or_default();
+            let keys = offsets
+                .all_published()
+                .map(|(topic, partition, _)| record::Key::Offset {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                    partition,
+                });
+            entry.keys.extend(keys);
+        }
+    }
+
+    fn fill(self, storage: &Storage, options: &GroupOptions, slots: &mut HashMap<Arc<str>, Arc<Slot>>) {
         let Self {
             mut groups,
             mut offsets,
+            ..
         } = self;
         let clock = storage.clock();
         let now = Now {

@@ -6,11 +6,18 @@
 //! - [`commits`]: offsets in and out. - [`admin`]: list, describe, delete.
 //! - [`load`]: from the log, at start. - [`upkeep`]: expiry, and the rewriting of a log that has grown.
 //! - [`timers`]: sessions and rebalances. - [`journal`]: from records to write sets, and back when they are durable.
+//! - [`damage`]: what could not be loaded. - [`memory`]: the bound on what members hold.
 
 mod admin;
 mod commits;
+mod damage;
+#[cfg(test)]
+pub(crate) mod damage_tests;
 mod journal;
 mod load;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -18,7 +25,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use riverlog_storage::{Storage, Topic};
@@ -34,6 +41,7 @@ use crate::groups::{
 pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
 pub use commits::{CommitRequest, FetchedOffset, JobOffset, Wanted};
 
+use damage::Damaged;
 use journal::Settled;
 use timers::Timers;
 
@@ -53,6 +61,8 @@ pub struct GroupOptions {
     pub upkeep_interval_ms: u64,
     /// How many groups there may be.
     pub max_groups: usize,
+    /// How many bytes the members of all groups may hold together.
+    pub max_members_bytes: usize,
 }
 
 impl Default for GroupOptions {
@@ -63,6 +73,7 @@ impl Default for GroupOptions {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             upkeep_interval_ms: 60_000,
             max_groups: 100_000,
+            max_members_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -82,6 +93,10 @@ struct Shared {
     slots: RwLock<HashMap<Arc<str>, Arc<Slot>>>,
     /// Partitions of [`OFFSETS_TOPIC`] that could not be loaded, and why. Their groups are not served.
     unavailable: BTreeMap<u32, Arc<str>>,
+    /// Groups of which a record cannot be read. They are not served either.
+    damaged: RwLock<HashMap<Arc<str>, Damaged>>,
+    /// What the members of all groups hold, and what those bring who are joining at this moment.
+    members_bytes: AtomicUsize,
     settled: mpsc::UnboundedSender<Settled>,
     timers: Arc<Timers>,
     tokens: AtomicU64,
@@ -108,6 +123,8 @@ struct SlotState {
     written: Option<(Ticket, record::GroupMetadata)>,
     /// Writes of the membership that are on their way.
     memberships: usize,
+    /// What the members were counted to hold.
+    members_bytes: usize,
     joins: HashMap<Token, oneshot::Sender<Result<Joined, Refused>>>,
     syncs: HashMap<Token, oneshot::Sender<Result<Synced, Error>>>,
     /// No longer in the map: whoever still holds the slot has to look again.
@@ -121,6 +138,7 @@ impl Slot {
             offsets: Offsets::default(),
             written: None,
             memberships: 0,
+            members_bytes: 0,
             joins: HashMap::new(),
             syncs: HashMap::new(),
             removed: false,
@@ -155,13 +173,17 @@ impl GroupCoordinator {
             creating: tokio::sync::Mutex::new(()),
             slots: RwLock::new(loaded.slots),
             unavailable: loaded.unavailable,
+            damaged: RwLock::new(loaded.damaged),
+            members_bytes: AtomicUsize::new(0),
             settled,
             timers: Arc::new(Timers::default()),
             tokens: AtomicU64::new(1),
         });
         let slots: Vec<Arc<Slot>> = shared.slots.read().values().cloned().collect();
         for slot in slots {
-            shared.arm(&slot, &slot.state.lock());
+            let mut state = slot.state.lock();
+            shared.account(&mut state);
+            shared.arm(&slot, &state);
         }
         tokio::spawn(journal::apply(Arc::downgrade(&shared), receiver));
         tokio::spawn(timers::run(
@@ -192,10 +214,13 @@ impl GroupCoordinator {
         let (sender, receiver) = oneshot::channel();
         let token = self.shared.token();
         let joined = self.shared.with(group, create, |slot, state| {
+            let _room = self.shared.find_room(state.group.grows_by(&request))?;
             state.joins.insert(token, sender);
             let actions = state.group.join(request, token, self.shared.now());
             self.shared.run(slot, state, actions);
+            Ok(())
         });
+        let joined = joined.and_then(|result| result);
         joined.map_err(|error| {
             refused(if error == Error::NotFound {
                 Error::UnknownMember
@@ -215,10 +240,12 @@ impl GroupCoordinator {
         let (sender, receiver) = oneshot::channel();
         let token = self.shared.token();
         self.shared.with_members(group, |slot, state| {
+            let _room = self.shared.find_room(request.assignments_bytes())?;
             state.syncs.insert(token, sender);
             let actions = state.group.sync(request, token, self.shared.now());
             self.shared.run(slot, state, actions);
-        })?;
+            Ok(())
+        })??;
         receiver
             .await
             .unwrap_or_else(|_| Err(Error::not_available("the broker is shutting down")))
@@ -299,6 +326,9 @@ impl Shared {
     fn check_group(&self, group: &str, access: Access) -> Result<(), Error> {
         if let Some(reason) = self.unavailable.get(&self.partition_of(group)) {
             return Err(Error::NotAvailable(reason.clone()));
+        }
+        if let Some(damaged) = self.damaged.read().get(group) {
+            return Err(Error::NotAvailable(damaged.reason.clone()));
         }
         if access == Access::Change && self.is_of_job(group) {
             return Err(Error::Reserved);
@@ -389,6 +419,7 @@ impl Shared {
                 Action::Persist(id, metadata) => self.persist(slot, state, Some(id), metadata),
             }
         }
+        self.account(state);
         self.arm(slot, state);
     }
 

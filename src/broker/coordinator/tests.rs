@@ -11,7 +11,7 @@ use super::*;
 use crate::broker::{Broker, BrokerOptions};
 use crate::groups::{Committed, Protocol, State};
 
-async fn open(dir: &Path) -> Arc<Broker> {
+pub(super) async fn open(dir: &Path) -> Arc<Broker> {
     let mut options = BrokerOptions::default();
     options.groups.group.initial_rebalance_delay_ms = 0;
     options.groups.upkeep_interval_ms = 3_600_000;
@@ -20,13 +20,13 @@ async fn open(dir: &Path) -> Arc<Broker> {
         .unwrap()
 }
 
-async fn close(broker: Arc<Broker>) {
+pub(super) async fn close(broker: Arc<Broker>) {
     let storage = broker.storage().clone();
     drop(broker);
     tokio::task::spawn_blocking(move || storage.close()).await.unwrap();
 }
 
-fn at(offset: i64) -> Committed {
+pub(super) fn at(offset: i64) -> Committed {
     Committed {
         offset,
         leader_epoch: 3,
@@ -37,11 +37,11 @@ fn at(offset: i64) -> Committed {
     }
 }
 
-fn tool(offsets: &[(i32, i64)]) -> CommitRequest {
+pub(super) fn tool(offsets: &[(i32, i64)]) -> CommitRequest {
     member("", -1, offsets)
 }
 
-fn member(id: &str, generation: i32, offsets: &[(i32, i64)]) -> CommitRequest {
+pub(super) fn member(id: &str, generation: i32, offsets: &[(i32, i64)]) -> CommitRequest {
     CommitRequest {
         member_id: id.into(),
         instance_id: None,
@@ -53,7 +53,7 @@ fn member(id: &str, generation: i32, offsets: &[(i32, i64)]) -> CommitRequest {
     }
 }
 
-async fn offsets(broker: &Broker, group: &str) -> Vec<(i32, i64)> {
+pub(super) async fn offsets(broker: &Broker, group: &str) -> Vec<(i32, i64)> {
     let found = broker.groups().fetch(group, Wanted::All).await.unwrap();
     found
         .into_iter()
@@ -61,7 +61,7 @@ async fn offsets(broker: &Broker, group: &str) -> Vec<(i32, i64)> {
         .collect()
 }
 
-fn joining(id: &str) -> JoinRequest {
+pub(super) fn joining(id: &str) -> JoinRequest {
     JoinRequest {
         member_id: "".into(),
         instance_id: None,
@@ -80,7 +80,7 @@ fn joining(id: &str) -> JoinRequest {
     }
 }
 
-async fn stable(broker: &Broker, group: &str, id: &str) -> i32 {
+pub(super) async fn stable(broker: &Broker, group: &str, id: &str) -> i32 {
     let joined = broker.groups().join(group, joining(id)).await.unwrap();
     let request = SyncRequest {
         member_id: joined.member_id.clone(),

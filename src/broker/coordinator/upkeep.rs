@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::commits::{is_orphan, outcome};
 use super::journal::{Changes, Written, appends};
 use super::{Shared, Slot, SlotState};
-use crate::groups::{Committed, Error, State, record};
+use crate::groups::{Committed, Error, State};
 
 /// A log of fewer records, and of fewer bytes, is not worth rewriting.
 const REWRITE_MIN_RECORDS: i64 = 10_000;
@@ -66,8 +66,8 @@ impl Shared {
                 }
                 return Ok(None);
             }
-            let mut records = self.offset_records(&slot.id, &expired);
-            records.push(self.record(record::group_key(&slot.id), None));
+            let mut records = self.offset_records(&slot.id, &expired)?;
+            records.push(self.end_of_membership(&slot.id)?);
             let appends = appends(self.log_of(&slot.id)?, records).map_err(Error::not_available)?;
             state.group.kill()?;
             let ticket = state.offsets.submit(&expired);
@@ -131,7 +131,7 @@ impl Shared {
             let Some(ends) = self.storage.ends(*log) else { continue };
             let records = ends.high_watermark - ends.start;
             let small = records < REWRITE_MIN_RECORDS && ends.size_bytes < REWRITE_MIN_BYTES;
-            if small || self.unavailable.contains_key(&(partition as u32)) {
+            if small || !self.is_readable(partition as u32) {
                 continue;
             }
             let slots = self.slots_of(partition as u32);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use uuid::Uuid;
@@ -47,7 +48,8 @@ fn join_request(ctx: &Context, version: i16, request: JoinGroupRequest) -> JoinR
         .collect();
     let protocols = request.protocols.iter().map(|protocol| Protocol {
         name: shared(&protocol.name),
-        metadata: protocol.metadata.clone(),
+        // A slice would keep the whole request in memory, for as long as the member lives.
+        metadata: Bytes::copy_from_slice(&protocol.metadata),
     });
     JoinRequest {
         member_id: shared(&request.member_id),

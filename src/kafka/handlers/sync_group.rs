@@ -1,5 +1,6 @@
 //! SyncGroup.
 
+use bytes::Bytes;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::groups::{Error, SyncRequest};
@@ -16,7 +17,8 @@ pub async fn handle(ctx: &Context, version: i16, request: SyncGroupRequest) -> R
     let assignments = request
         .assignments
         .into_iter()
-        .map(|part| (shared(&part.member_id), part.assignment));
+        // A slice would keep the whole request in memory, for as long as the member lives.
+        .map(|part| (shared(&part.member_id), Bytes::copy_from_slice(&part.assignment)));
     let sync = SyncRequest {
         member_id: shared(&request.member_id),
         instance_id: shared_option(request.group_instance_id.as_ref()),
