@@ -6,6 +6,7 @@ pub mod demo;
 mod environment;
 mod format;
 pub mod group;
+pub mod inspect;
 mod output;
 mod position;
 pub mod produce;
@@ -43,6 +44,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// List, describe, reset and delete consumer groups.
     Group(group::GroupArgs),
+    /// Check, show and mend a data directory that no server has open.
+    Inspect(inspect::InspectArgs),
 }
 
 /// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage.
@@ -85,6 +88,7 @@ async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Consume(args) => consume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Group(args) => group::run(args).await,
+        Command::Inspect(args) => inspect::run(args).await,
     }
 }
 

@@ -151,7 +151,7 @@ async fn a_raw_record_is_read_back_with_all_its_parts() {
         .unwrap();
     assert_eq!(site.send(request).await.ok(), json!({"partition": 0, "offset": 0}));
     site.post(
-        "/topics/t/records?key_base64=/w==",
+        "/topics/t/records?key_base64=/w==&timestamp=78",
         "application/octet-stream",
         &b"\xff\x00"[..],
     )

@@ -60,10 +60,11 @@ struct IndexChunk {
     bytes: Vec<u8>,
 }
 
-struct ProducerSnapshot {
-    path: PathBuf,
-    lsn: Lsn,
-    table: ProducerTable,
+/// The producers of a log as of a checkpoint, and the file for them.
+pub(crate) struct ProducerSnapshot {
+    pub path: PathBuf,
+    pub lsn: Lsn,
+    pub table: ProducerTable,
 }
 
 /// The file that holds a log's producers as of a checkpoint.
@@ -363,7 +364,7 @@ fn empty_manifest(state: &State, generation: u64, salt: Salt) -> Manifest {
     }
 }
 
-fn store_producers(disk: &dyn crate::disk::Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
+pub(crate) fn store_producers(disk: &dyn crate::disk::Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
     let body = codec::encode(FORMAT_VERSION, &(snapshot.lsn, &snapshot.table)).map_err(io::Error::other)?;
     let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
 use crate::committer::{Committer, Step};
+use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::frame::Salt;
@@ -24,6 +25,7 @@ use crate::options::Options;
 use crate::read::Fetched;
 use crate::recovery::{self, recover};
 use crate::retention;
+use crate::scrub::Place;
 use crate::sequencer::Sequencer;
 use crate::shared::{Published, Shared};
 use crate::stats::Stats;
@@ -35,6 +37,8 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     committer: Mutex<Committer>,
     checkpointer: Mutex<Checkpointer>,
+    /// Where the scrub goes on.
+    scrub: Mutex<Place>,
     /// Held for the life of the engine: nobody else may open the directory.
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -44,10 +48,14 @@ pub struct Engine {
 pub struct Health {
     /// Why nothing is written any more, if so.
     pub poisoned: Option<String>,
-    /// Logs in which damage was found.
+    /// Logs that are not served, because acknowledged records are missing and nobody knows what they were.
     pub fences: Vec<Fence>,
+    /// Damaged batches that reads or the scrub have found in logs that are served, in the order of logs and files.
+    pub damages: Vec<Damage>,
     /// Free on the file system.
     pub free_bytes: u64,
+    /// What must be free for records to be accepted.
+    pub needed_free_bytes: u64,
     /// Journal written since the last checkpoint.
     pub journal_bytes: u64,
     /// The frame that the last checkpoint covers.
@@ -116,6 +124,7 @@ impl Engine {
             checkpoint_lsn: AtomicU64::new(0),
             hooks: RwLock::new(Vec::new()),
             counters: Default::default(),
+            damages: Default::default(),
             work: Condvar::new(),
             disk: disk.clone(),
             options,
@@ -146,6 +155,7 @@ impl Engine {
             shared,
             committer: Mutex::new(committer),
             checkpointer: Mutex::new(checkpointer),
+            scrub: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -196,6 +206,15 @@ impl Engine {
         count
     }
 
+    /// Checks about `max_bytes` of what is below the checkpoint, going on where the last step ended. False at the
+    /// end; the next step begins anew.
+    pub fn scrub_step(&self, max_bytes: u64) -> bool {
+        let mut place = self.scrub.lock();
+        let next = self.shared.scrub(*place, max_bytes);
+        *place = next.unwrap_or_default();
+        next.is_some()
+    }
+
     /// See [`crate::Storage::read`].
     pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
         self.shared.read(log, from, max_bytes)
@@ -230,7 +249,9 @@ impl Engine {
         Health {
             poisoned: self.shared.poisoned(),
             fences: state.logs.values().filter_map(|log| log.fence.clone()).collect(),
+            damages: self.shared.damages.lock().present(&state),
             free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
+            needed_free_bytes: self.shared.needed_free_bytes(),
             journal_bytes: self.shared.journal_bytes.load(Ordering::Relaxed),
             checkpoint_lsn: self.shared.checkpoint_lsn.load(Ordering::Relaxed),
             published_lsn: state.lsn,
@@ -250,6 +271,11 @@ impl Engine {
     /// True if no write waits.
     pub fn is_idle(&self) -> bool {
         self.shared.sequencer.lock().is_idle()
+    }
+
+    /// Hands the lock of the directory over. Nothing may be written afterwards.
+    pub(crate) fn take_lock(self) -> Option<Box<dyn Send + Sync>> {
+        self.lock.into_inner()
     }
 
     /// Lets others open the directory. Nothing may be written afterwards.

@@ -5,9 +5,11 @@
 //! - `sequencer`: the one place that checks and assigns offsets; `producers`: idempotence.
 //! - `committer`: group → `journal` ([`frame`] is its format) → sync → segments → published → answered.
 //! - `state`: what is published; `read`: how it is read; `segment`, `index`: the files.
+//! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
 //! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.
+//! - [`inspect`]: a directory that nobody has open, checked, shown and mended.
 //! - [`disk`], [`clock`]: the outside world, real and simulated.
 //!
 //! The contract is `docs/storage.md`; the bytes are in `docs/formats.md`.
@@ -20,6 +22,7 @@ mod codec;
 mod committer;
 pub mod compression;
 mod config;
+mod damage;
 pub mod disk;
 pub mod engine;
 mod error;
@@ -32,6 +35,7 @@ pub mod frame;
 #[allow(clippy::indexing_slicing)]
 pub mod fuzzing;
 mod index;
+pub mod inspect;
 mod journal;
 mod manifest;
 mod options;
@@ -44,6 +48,7 @@ mod read;
 pub mod record;
 mod recovery;
 mod retention;
+mod scrub;
 mod segment;
 mod sequencer;
 mod shared;
@@ -57,6 +62,7 @@ pub mod write_set;
 pub use catalog::{CONTROL_TOPIC, Catalog, Topic};
 pub use committer::Step;
 pub use config::LogConfig;
+pub use damage::Damage;
 pub use engine::Health;
 pub use error::{OpenError, ReadError, WriteError};
 pub use manifest::Fence;

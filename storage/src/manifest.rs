@@ -174,7 +174,8 @@ impl Manifest {
         Ok(best)
     }
 
-    fn read(disk: &dyn Disk, path: &Path) -> Result<Result<Self, CodecError>, OpenError> {
+    /// One copy.
+    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Result<Self, CodecError>, OpenError> {
         let file = disk
             .open(path, Open::Read)
             .map_err(OpenError::io("cannot open", path))?;

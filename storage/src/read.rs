@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::LogId;
 use crate::batch::BatchHeader;
 use crate::committer::install_index;
+use crate::damage::Damage;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::IndexEntry;
@@ -27,15 +28,15 @@ pub struct Fetched {
 }
 
 /// Where a look-up begins: a segment, and a batch in it that lies at or before what is wanted.
-struct Start {
-    segment: Segment,
-    entry: IndexEntry,
-    log_start: i64,
-    high_watermark: i64,
+pub(crate) struct Start {
+    pub segment: Segment,
+    pub entry: IndexEntry,
+    pub log_start: i64,
+    pub high_watermark: i64,
     /// Below this offset a batch that does not check is damage; above, the journal has it.
-    checkpointed_end: i64,
+    pub checkpointed_end: i64,
     /// The base of the next segment, if there is one.
-    next_base: Option<i64>,
+    pub next_base: Option<i64>,
 }
 
 /// What is looked for.
@@ -217,23 +218,17 @@ impl Shared {
     /// Batches from the one that holds `from`, until `max_bytes` are reached; always one, if there is one.
     fn collect(&self, log: LogId, start: &Start, from: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
         let file = self.open_reader(log, start)?;
-        let mut walk = walk_from(start, file, max_bytes);
+        let mut walk = walk_from(start, file, max_bytes).wanted_from(from);
         let mut data = Vec::new();
         let mut taken = Vec::new();
-        let mut position = walk.position();
         loop {
             match walk.next() {
                 Ok(Some((header, bytes))) => {
-                    let stands_at = position;
-                    position += bytes.len() as u64;
-                    if header.last_offset() < from {
-                        continue;
-                    }
                     if !data.is_empty() && data.len() + bytes.len() > max_bytes {
                         break;
                     }
-                    taken.push((header, stands_at));
                     data.extend_from_slice(bytes);
+                    taken.push((header, walk.position() - header.size_bytes() as u64));
                     if data.len() >= max_bytes {
                         break;
                     }
@@ -256,7 +251,7 @@ impl Shared {
 
     /// Kafka's checksum does not cover a batch's leader epoch, so the log's table of epochs has to. Returns
     /// how many bytes are right, and what is wrong behind them.
-    fn check_epochs(&self, log: LogId, batches: &[(BatchHeader, u64)]) -> (usize, Option<WalkError>) {
+    pub(crate) fn check_epochs(&self, log: LogId, batches: &[(BatchHeader, u64)]) -> (usize, Option<WalkError>) {
         let state = self.state.read();
         let epoch_at = |offset| state.logs.get(&log).and_then(|log| log.epoch_at(offset));
         let mut good_bytes = 0;
@@ -279,7 +274,7 @@ impl Shared {
         (good_bytes, None)
     }
 
-    fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
+    pub(crate) fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
         let file = start.segment.file.reader(&*self.disk);
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }
@@ -291,7 +286,8 @@ impl Shared {
         segments.unwrap_or_default().iter().any(|segment| segment.base == base)
     }
 
-    fn read_error(&self, log: LogId, start: &Start, error: WalkError) -> ReadError {
+    /// Tells what went wrong. Damage that nothing can mend is remembered.
+    pub(crate) fn read_error(&self, log: LogId, start: &Start, error: WalkError) -> ReadError {
         let file = start.segment.file.path.clone();
         match error {
             WalkError::Io(source) if source.kind() == io::ErrorKind::NotFound => {
@@ -319,7 +315,13 @@ impl Shared {
             } => {
                 let retriable = offset >= start.checkpointed_end && !planted(Planted::DamageAboveCheckpoint);
                 if !retriable {
-                    tracing::error!(log, offset, position, "damaged batch in {}: {reason}", file.display());
+                    self.damages.lock().note(Damage {
+                        log,
+                        file: file.clone(),
+                        offset,
+                        position,
+                        reason: reason.clone(),
+                    });
                 }
                 ReadError::Damaged {
                     log,
@@ -334,7 +336,7 @@ impl Shared {
     }
 }
 
-fn walk_from(start: &Start, file: Arc<dyn DiskFile>, read_ahead: usize) -> SegmentWalk {
+pub(crate) fn walk_from(start: &Start, file: Arc<dyn DiskFile>, read_ahead: usize) -> SegmentWalk {
     let offset = start.segment.base + i64::from(start.entry.relative_offset);
     SegmentWalk::new(
         file,

@@ -206,7 +206,8 @@ impl Segment {
         self.index = IndexState::Loaded(Arc::new(loaded.index));
     }
 
-    fn read_index(&self, disk: &dyn Disk) -> io::Result<Option<Index>> {
+    /// The stored index; none if it does not check.
+    pub fn read_index(&self, disk: &dyn Disk) -> io::Result<Option<Index>> {
         if self.index_entries == 0 {
             return Ok((self.size_bytes == 0).then(Index::default));
         }
@@ -271,6 +272,8 @@ pub(crate) struct SegmentWalk {
     position: u64,
     next_offset: i64,
     read_ahead: usize,
+    /// Batches that end before this offset are passed over by their headers alone: nobody is served them.
+    wanted_from: i64,
 }
 
 const SMALLEST_READ: usize = 16 * 1024;
@@ -286,12 +289,24 @@ impl SegmentWalk {
             position,
             next_offset: offset,
             read_ahead: read_ahead.max(SMALLEST_READ),
+            wanted_from: i64::MIN,
         }
+    }
+
+    /// Begins with the batch that holds `offset`, even if one before it is damaged, as long as its header leads on.
+    pub fn wanted_from(mut self, offset: i64) -> Self {
+        self.wanted_from = offset;
+        self
     }
 
     /// Where the next batch stands.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The offset that the next batch must have.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     fn damaged(&self, reason: impl ToString) -> WalkError {
@@ -318,11 +333,23 @@ impl SegmentWalk {
         Ok(self.buffer.get(from..).unwrap_or_default())
     }
 
-    /// The next batch, or none at the published end of the segment.
-    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
+    /// Goes on behind a batch that does not check, if its header leads on.
+    pub fn pass_over(&mut self) -> bool {
         if self.position >= self.size_bytes {
-            return Ok(None);
+            return false;
         }
+        match self.next_header() {
+            Ok(header) => {
+                self.position += header.size_bytes() as u64;
+                self.next_offset = header.last_offset() + 1;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The header at the present position, if it can stand there.
+    fn next_header(&mut self) -> Result<BatchHeader, WalkError> {
         let front = self.fill(HEADER_LEN)?;
         let header = BatchHeader::parse(front).map_err(|error| self.damaged(error))?;
         let size = header.size_bytes();
@@ -335,6 +362,23 @@ impl SegmentWalk {
         if header.base_offset != self.next_offset {
             return Err(self.damaged(format!("its base offset is {}", header.base_offset)));
         }
+        Ok(header)
+    }
+
+    /// The next wanted batch, or none at the published end of the segment.
+    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
+        let header = loop {
+            if self.position >= self.size_bytes {
+                return Ok(None);
+            }
+            let header = self.next_header()?;
+            if header.last_offset() >= self.wanted_from {
+                break header;
+            }
+            self.position += header.size_bytes() as u64;
+            self.next_offset = header.last_offset() + 1;
+        };
+        let size = header.size_bytes();
         self.fill(size)?;
         let from = (self.position - self.buffer_start) as usize;
         let bytes = self.buffer.get(from..from + size);

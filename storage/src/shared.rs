@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::damage::Damages;
 use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::options::Options;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub checkpoint_lsn: AtomicU64,
     pub hooks: RwLock<Vec<Hook>>,
     pub counters: Counters,
+    pub damages: Mutex<Damages>,
     /// Signalled when a group begins to wait for the committer.
     pub work: Condvar,
 }
@@ -110,6 +112,12 @@ impl Shared {
 
     pub fn poisoned(&self) -> Option<String> {
         self.poison.lock().clone()
+    }
+
+    /// What must be free for records to be accepted.
+    pub fn needed_free_bytes(&self) -> u64 {
+        let sequencer = self.sequencer.lock();
+        sequencer.needed_free_bytes(self.options.journal_file_bytes)
     }
 
     /// Asks the file system how much is free. The sequencer refuses writes by the last answer.

@@ -77,6 +77,12 @@ pub(crate) fn log_dir(data_dir: &Path, log: LogId) -> PathBuf {
     data_dir.join("logs").join(log.to_string())
 }
 
+/// The epoch in which the record at the offset was written, by a table of epochs with their first offsets.
+pub(crate) fn epoch_at(leader_epochs: &[(i32, i64)], offset: i64) -> Option<i32> {
+    let behind = leader_epochs.partition_point(|(_, start)| *start <= offset);
+    leader_epochs.get(behind.checked_sub(1)?).map(|(epoch, _)| *epoch)
+}
+
 impl LogState {
     pub fn new(dir: PathBuf, config: LogConfig, leader_epoch: i32) -> Self {
         Self {
@@ -154,8 +160,7 @@ impl LogState {
 
     /// The epoch in which the record at the offset was written.
     pub fn epoch_at(&self, offset: i64) -> Option<i32> {
-        let behind = self.leader_epochs.partition_point(|(_, start)| *start <= offset);
-        self.leader_epochs.get(behind.checked_sub(1)?).map(|(epoch, _)| *epoch)
+        epoch_at(&self.leader_epochs, offset)
     }
 
     /// Takes note of batches that stand in a segment. The high watermark moves.

@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     pub record_bytes: AtomicU64,
     pub journal_bytes: AtomicU64,
     pub checkpoints: AtomicU64,
+    pub scrubbed_bytes: AtomicU64,
     pub sync_us: AtomicU64,
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
 }
@@ -38,6 +39,8 @@ pub struct Stats {
     pub journal_bytes: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
+    /// Bytes of segments that the scrub has checked.
+    pub scrubbed_bytes: u64,
     /// Time spent in journal syncs, in microseconds.
     pub sync_us: u64,
     /// Journal syncs by duration; bounds in [`SYNC_BUCKETS_US`].
@@ -64,6 +67,7 @@ impl Counters {
             record_bytes: read(&self.record_bytes),
             journal_bytes: read(&self.journal_bytes),
             checkpoints: read(&self.checkpoints),
+            scrubbed_bytes: read(&self.scrubbed_bytes),
             sync_us: read(&self.sync_us),
             sync_buckets: self.sync_buckets.iter().map(read).collect(),
         }

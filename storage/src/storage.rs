@@ -26,6 +26,11 @@ use crate::{LogId, Lsn};
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the maintenance thread looks whether anything is due.
 const MAINTENANCE_TICK: Duration = Duration::from_millis(100);
+/// What the scrub reads in each turn of the maintenance thread: at most 10 MiB a second, so that traffic does not
+/// notice.
+const SCRUB_TURN_BYTES: u64 = 1 << 20;
+/// How long the scrub rests when it has been through everything.
+const SCRUB_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
 const CHECKPOINT_SLACK: u64 = 4;
 /// Space that recovery can have on a full disk.
@@ -244,7 +249,7 @@ fn hold_for_checkpoint(engine: &Engine, signals: &Signals) {
     }
 }
 
-/// Takes checkpoints, applies retention and watches the free space. Ends with a last checkpoint.
+/// Takes checkpoints, applies retention, scrubs and watches the free space. Ends with a last checkpoint.
 fn maintenance_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let options = &shared.options;
@@ -252,7 +257,8 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
     let idle_checkpoint = Duration::from_millis(options.idle_checkpoint_ms);
     let (mut last_space, mut last_retention) = (Instant::now(), Instant::now());
     let (mut seen_lsn, mut seen_at) = (0, Instant::now());
-    let mut ballast_pending = true;
+    let (mut ballast_pending, mut is_full) = (true, false);
+    let mut next_scrub = Instant::now();
     loop {
         let closing = signals.closing.load(Ordering::SeqCst);
         if closing && (engine.is_idle() || shared.poisoned().is_some()) {
@@ -274,12 +280,20 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
             engine.retention_step();
             last_retention = Instant::now();
         }
+        is_full = tell_of_space(engine, is_full);
         if last_space.elapsed() >= SPACE_INTERVAL {
             shared.refresh_free_bytes();
             last_space = Instant::now();
             if std::mem::take(&mut ballast_pending) {
                 lay_ballast(engine);
             }
+        }
+        if !closing && Instant::now() >= next_scrub {
+            let pause = match engine.scrub_step(SCRUB_TURN_BYTES) {
+                true => MAINTENANCE_TICK,
+                false => SCRUB_PAUSE,
+            };
+            next_scrub = Instant::now() + pause;
         }
         let mut tick = signals.tick.lock();
         if !signals.closing.load(Ordering::SeqCst) {
@@ -289,6 +303,23 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
             std::thread::yield_now();
         }
     }
+}
+
+/// Says so when the disk becomes too full for records, and when it is not any more. Returns whether it is.
+fn tell_of_space(engine: &Engine, was_full: bool) -> bool {
+    let free_bytes = engine.shared.free_bytes.load(Ordering::Relaxed);
+    let needed_bytes = engine.shared.needed_free_bytes();
+    let is_full = free_bytes < needed_bytes;
+    match (was_full, is_full) {
+        (false, true) => tracing::warn!(
+            free_bytes,
+            needed_bytes,
+            "the disk is too full: records are refused until there is space"
+        ),
+        (true, false) => tracing::info!(free_bytes, needed_bytes, "there is space again: records are accepted"),
+        _ => {}
+    }
+    is_full
 }
 
 fn run_checkpoint(engine: &Engine, signals: &Signals) {

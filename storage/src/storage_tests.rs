@@ -305,3 +305,50 @@ fn timestamps_are_found() {
     let newest = storage.batch_of_max_timestamp(log, 0).unwrap().unwrap();
     assert_eq!(crate::batch::verify(&newest).unwrap().base_offset, 499);
 }
+
+#[test]
+fn damage_that_nobody_reads_is_found_and_is_forgotten_with_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[("segment.bytes", "1000")]).partitions[0];
+    for number in 0..50 {
+        append(&storage, log, &[&format!("{number:0100}")]).unwrap();
+    }
+    storage.close();
+    drop(storage);
+    let file = dir.path().join(format!("logs/{log}/{:020}.log", 0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    let storage = open(dir.path());
+    let found = loop {
+        let damages = storage.health().damages;
+        if !damages.is_empty() {
+            break damages;
+        }
+        std::thread::sleep(MAINTENANCE_TICK);
+    };
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].log, &found[0].file, found[0].offset), (log, &file, 1));
+    for _ in 0..2 {
+        assert!(matches!(
+            storage.read(log, 1, 1),
+            Err(ReadError::Damaged { offset: 1, .. })
+        ));
+    }
+    assert_eq!(storage.health().damages, found, "one place, however often it is read");
+    assert!(storage.stats().scrubbed_bytes > 0);
+    let served = (0..50).filter(|offset| storage.read(log, *offset, 1).is_ok()).count();
+    assert_eq!(served, 49, "it alone is lost");
+
+    let change = Change::MoveLogStart { log, offset: 10 };
+    let changes = vec![change];
+    storage
+        .submit_wait(WriteSet {
+            changes,
+            ..Default::default()
+        })
+        .unwrap();
+    assert!(storage.health().damages.is_empty());
+}

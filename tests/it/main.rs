@@ -12,6 +12,7 @@ mod cli;
 mod crash;
 mod data_dir;
 mod demo;
+mod inspect;
 mod replay;
 mod server;
 mod tidy;

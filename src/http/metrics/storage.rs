@@ -83,6 +83,18 @@ impl Collector for StorageMetrics {
             None,
             health.fences.len() as f64,
         )?;
+        to.gauge(
+            "damaged_batches",
+            "Damaged batches that reads or the scrub have found in partitions that are served",
+            None,
+            health.damages.len() as f64,
+        )?;
+        to.counter(
+            "scrubbed",
+            "Bytes of segments that the background scrub has checked",
+            bytes,
+            stats.scrubbed_bytes as f64,
+        )?;
         let sync = SyncTimes(stats);
         let encoder = to.0.encode_descriptor(
             "journal_sync",

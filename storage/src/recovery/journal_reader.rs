@@ -19,7 +19,7 @@ const PEEK_BYTES: usize = 128;
 
 /// Where a good frame stands.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub header: FrameHeader,
     pub file: u64,
     pub position: u64,
@@ -27,7 +27,7 @@ pub(super) struct Found {
 
 /// A frame that had been durable and is not whole any more.
 #[derive(Debug, Clone)]
-pub(super) struct Lost {
+pub(crate) struct Lost {
     pub lsn: Lsn,
     pub file: u64,
     pub position: u64,
@@ -38,7 +38,7 @@ pub(super) struct Lost {
 }
 
 /// The journal as recovery reads it.
-pub(super) struct JournalReader {
+pub(crate) struct JournalReader {
     pub dir: PathBuf,
     salt: Salt,
     pub files: BTreeMap<u64, Arc<dyn DiskFile>>,
@@ -340,7 +340,7 @@ impl Lost {
 }
 
 /// The logs that lost frames named or, where a header is unreadable, whose listed ends are not reached.
-pub(super) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Lost]) -> BTreeSet<LogId> {
+pub(crate) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Lost]) -> BTreeSet<LogId> {
     let mut ends = ends.clone();
     let mut hit = BTreeSet::new();
     let mut found = found.iter().peekable();
@@ -359,7 +359,7 @@ pub(super) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Los
 }
 
 /// The parts of a frame with their bytes.
-pub(super) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, &'f [u8])> {
+pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, &'f [u8])> {
     let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
     let mut rest = frame.get(header_len..).unwrap_or_default();
     header.parts.iter().map_while(move |part| {

@@ -1,12 +1,13 @@
 //! What segment files show that the journal, or the file system, has lost.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::disk::{Disk, Open};
 use crate::error::OpenError;
 use crate::manifest::Fence;
-use crate::segment;
+use crate::segment::{self, IndexState};
 use crate::shared::Dirty;
 use crate::state::{LogState, State};
 use crate::{CONTROL_LOG, LogId, Lsn, MAX_WRITE_SET_BYTES};
@@ -15,7 +16,9 @@ use crate::{CONTROL_LOG, LogId, Lsn, MAX_WRITE_SET_BYTES};
 /// name, but the journal above C still has its place to go to, and the log goes on. (Of other segments, reads tell.)
 pub(super) fn replace_missing(disk: &dyn Disk, state: &mut State, dirty: &mut Dirty) -> Result<(), OpenError> {
     for (id, log) in state.logs.iter_mut().filter(|(_, log)| log.fence.is_none()) {
-        let Some(active) = log.segments.last() else { continue };
+        let Some(active) = log.segments.last_mut() else {
+            continue;
+        };
         let path = &active.file.path;
         if disk.exists(path).map_err(OpenError::io("cannot look at", path))? {
             continue;
@@ -34,6 +37,9 @@ pub(super) fn replace_missing(disk: &dyn Disk, state: &mut State, dirty: &mut Di
                 .set_len(active.size_bytes)
         };
         replace().map_err(OpenError::io("cannot replace", path))?;
+        // Its index leads to nothing; the first batch to come begins a new one.
+        active.index = IndexState::Loaded(Arc::default());
+        (active.index_entries, active.index_crc) = (0, 0);
         dirty.segments.insert((*id, active.base), active.file.clone());
         dirty.directories.insert(log.dir.clone());
     }

@@ -23,14 +23,14 @@ use crate::shared::Dirty;
 use crate::state::{LogState, State, log_dir};
 use crate::{CONTROL_LOG, LogId, Lsn};
 
-mod journal_reader;
+pub(crate) mod journal_reader;
 mod loss;
 mod replay;
 mod tidy;
 
-use journal_reader::{JournalReader, logs_hit};
+use journal_reader::{Found, JournalReader, Lost, logs_hit};
 use replay::Replay;
-use tidy::tidy;
+use tidy::{fence_losses, tidy};
 
 /// What recovery found, ready to go on from.
 pub(crate) struct Recovered {
@@ -58,52 +58,8 @@ pub(crate) fn recover(
     let mut journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
     let (mut found, lost) = journal.walk(&manifest)?;
     journal.secure_last(disk, &mut found, &manifest)?;
-
-    // First the control log: which logs are alive decides what becomes of all other parts.
-    for frame in &found {
-        let controls = journal.controls(frame)?;
-        state.apply_controls(frame.header.lsn, &controls);
-    }
-
-    let mut dirty = Dirty::default();
-    loss::replace_missing(disk, &mut state, &mut dirty)?;
-    let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
-    let mut replay = Replay {
-        disk,
-        state: &mut state,
-        dirty,
-        opened: HashMap::new(),
-        doomed: logs_hit(&ends, &found, &lost),
-    };
-    let mut lost = lost.into_iter().peekable();
-    for frame in &found {
-        while lost.peek().is_some_and(|lost| lost.lsn < frame.header.lsn) {
-            if let Some(lost) = lost.next() {
-                replay.fence(&lost, &journal)?;
-            }
-        }
-        let bytes = journal.read_again(frame)?;
-        replay.apply(frame, &bytes)?;
-    }
-    let last_lost = lost.clone().last().map_or(0, |lost| lost.lsn);
-    for lost in lost {
-        replay.fence(&lost, &journal)?;
-    }
-    for log in &replay.doomed {
-        if let Some(log) = replay.state.logs.get(log) {
-            loss::preserve(disk, &log.dir, &mut replay.dirty)?;
-        }
-    }
-    dirty = replay.dirty;
+    let mut dirty = replay(disk, &mut state, &journal, &found, lost, false)?;
     dirty.directories.insert(data_dir.join("logs"));
-
-    let lsn = found
-        .last()
-        .map_or(manifest.checkpoint_lsn, |frame| frame.header.lsn)
-        .max(last_lost);
-    state.lsn = lsn;
-    let logs: Vec<LogId> = state.logs.keys().copied().collect();
-    state.drop_below_starts(lsn, logs);
     tidy(disk, &mut state, data_dir, &mut dirty)?;
     read_first_timestamps(disk, &mut state);
     begin_leader_epoch(&mut state);
@@ -117,7 +73,7 @@ pub(crate) fn recover(
         .copied()
         .filter(|number| !damaged.contains(number))
         .collect();
-    tracing::debug!(lsn, frames = found.len(), "recovered");
+    tracing::debug!(lsn = state.lsn, frames = found.len(), "recovered");
     Ok(Recovered {
         state,
         generation: manifest.generation,
@@ -125,6 +81,87 @@ pub(crate) fn recover(
         next_journal_file,
         spare_journal_files: spare,
     })
+}
+
+/// What a start would find, and which segments it would write first.
+pub(crate) struct Rehearsal {
+    pub state: State,
+    pub frames: usize,
+    pub to_write: BTreeSet<(LogId, i64)>,
+}
+
+/// Recovery without its writes, for those who look at a directory and leave it as it is.
+pub(crate) fn rehearse(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) -> Result<Rehearsal, OpenError> {
+    // Producers expire by the clock, and nobody here looks at them.
+    let now_ms = 0;
+    let mut state = state_of(disk, data_dir, manifest, now_ms)?;
+    let journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
+    let (found, lost) = journal.walk(manifest)?;
+    let dirty = replay(disk, &mut state, &journal, &found, lost, true)?;
+    let to_write = dirty.segments.into_keys().collect();
+    fence_losses(disk, &mut state, &to_write)?;
+    Ok(Rehearsal {
+        state,
+        frames: found.len(),
+        to_write,
+    })
+}
+
+/// Applies the frames above C to the state and to the segments; a rehearsal leaves these as they are. Fences logs of
+/// which frames were lost.
+fn replay(
+    disk: &dyn Disk,
+    state: &mut State,
+    journal: &JournalReader,
+    found: &[Found],
+    lost: Vec<Lost>,
+    rehearsal: bool,
+) -> Result<Dirty, OpenError> {
+    // First the control log: which logs are alive decides what becomes of all other parts.
+    for frame in found {
+        let controls = journal.controls(frame)?;
+        state.apply_controls(frame.header.lsn, &controls);
+    }
+
+    let mut dirty = Dirty::default();
+    if !rehearsal {
+        loss::replace_missing(disk, state, &mut dirty)?;
+    }
+    let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
+    let mut replay = Replay {
+        disk,
+        state: &mut *state,
+        dirty,
+        opened: HashMap::new(),
+        doomed: logs_hit(&ends, found, &lost),
+        rehearsal,
+    };
+    let mut lost = lost.into_iter().peekable();
+    for frame in found {
+        while lost.peek().is_some_and(|lost| lost.lsn < frame.header.lsn) {
+            if let Some(lost) = lost.next() {
+                replay.fence(&lost, journal)?;
+            }
+        }
+        let bytes = journal.read_again(frame)?;
+        replay.apply(frame, &bytes)?;
+    }
+    let last_lost = lost.clone().last().map_or(0, |lost| lost.lsn);
+    for lost in lost {
+        replay.fence(&lost, journal)?;
+    }
+    for log in &replay.doomed {
+        if let Some(log) = replay.state.logs.get(log) {
+            loss::preserve(disk, &log.dir, &mut replay.dirty)?;
+        }
+    }
+    let dirty = replay.dirty;
+
+    let last_found = found.last().map_or(0, |frame| frame.header.lsn);
+    state.lsn = state.lsn.max(last_found).max(last_lost);
+    let logs: Vec<LogId> = state.logs.keys().copied().collect();
+    state.drop_below_starts(state.lsn, logs);
+    Ok(dirty)
 }
 
 /// The age of active segments counts on where it stood.
@@ -201,7 +238,7 @@ fn first_manifest(disk: &dyn Disk, data_dir: &Path, catalog: Catalog) -> Result<
 }
 
 /// The published state at C.
-fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, now_ms: i64) -> Result<State, OpenError> {
+pub(crate) fn state_of(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, now_ms: i64) -> Result<State, OpenError> {
     let catalog = Catalog::from_stored(manifest.catalog.clone());
     let mut logs = BTreeMap::new();
     for stored in &manifest.logs {
@@ -254,7 +291,7 @@ fn newest_if_planted(disk: &dyn Disk, dir: &Path, named: Lsn) -> Lsn {
 
 /// What the log's batches say of its producers, for want of a snapshot that reads. When they were written is not known,
 /// so they are kept as if they had just been: a producer that is forgotten too early doubles what it repeats.
-fn rebuild_producers(disk: &dyn Disk, log: &LogState, now_ms: i64) -> ProducerTable {
+pub(crate) fn rebuild_producers(disk: &dyn Disk, log: &LogState, now_ms: i64) -> ProducerTable {
     let mut table = ProducerTable::default();
     for segment in &log.segments {
         let path = &segment.file.path;

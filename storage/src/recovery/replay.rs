@@ -11,7 +11,7 @@ use crate::manifest::Fence;
 use crate::planted::{Planted, planted};
 use crate::segment::{self, IndexState};
 use crate::shared::Dirty;
-use crate::state::{AppliedRun, State};
+use crate::state::{AppliedRun, State, log_dir};
 use crate::{CONTROL_LOG, LogId};
 
 use super::journal_reader::{Found, JournalReader, Lost, parts_of};
@@ -25,6 +25,8 @@ pub(super) struct Replay<'a> {
     pub opened: HashMap<LogId, (i64, Arc<segment::SegmentFile>)>,
     /// Logs that will be fenced: their segments may hold the only good copy.
     pub doomed: BTreeSet<LogId>,
+    /// Nothing is written: only what is known of segments changes.
+    pub rehearsal: bool,
 }
 
 impl Replay<'_> {
@@ -40,6 +42,14 @@ impl Replay<'_> {
                 .get(&part.log)
                 .is_some_and(|log| part.last_offset < log.start);
             if below && planted(Planted::SkipBelowStart) {
+                continue;
+            }
+            if self.rehearsal {
+                let path = log_dir(&self.state.data_dir, part.log).join(segment::file_name(part.segment_base));
+                let file = Arc::new(segment::SegmentFile::new(path));
+                let key = (part.log, part.segment_base);
+                self.dirty.segments.insert(key, file.clone());
+                self.publish(part, run, file, frame.header.time_ms);
                 continue;
             }
             let file = self.open(part)?;
@@ -79,39 +89,29 @@ impl Replay<'_> {
             return Err(OpenError::Catalog(format!("log {} vanished", part.log)));
         };
         let dir = log.dir.clone();
-        let file = match log
+        let known = log
             .segments
             .iter_mut()
-            .find(|segment| segment.base == part.segment_base)
-        {
-            Some(segment) => {
-                let path = segment.file.path.clone();
-                let opened = segment.file.handles(self.disk, Open::ReadWrite);
-                opened.map_err(OpenError::io("cannot open", &path))?;
-                if matches!(segment.index, IndexState::Stored) {
-                    let loaded = segment
-                        .load_index(self.disk)
-                        .map_err(OpenError::io("cannot index", &path))?;
-                    segment.install_index(loaded);
-                }
-                segment.file.clone()
-            }
-            None => {
-                self.disk
-                    .create_dir(&dir)
-                    .map_err(OpenError::io("cannot create", &dir))?;
-                let file = Arc::new(segment::SegmentFile::new(
-                    dir.join(segment::file_name(part.segment_base)),
-                ));
-                let exists = self.disk.exists(&file.path);
-                let opened = exists.and_then(|exists| {
-                    let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
-                    file.handles(self.disk, mode)
-                });
-                opened.map_err(OpenError::io("cannot create", &file.path))?;
-                file
-            }
+            .find(|segment| segment.base == part.segment_base);
+        let file = match &known {
+            Some(segment) => segment.file.clone(),
+            None => Arc::new(segment::SegmentFile::new(
+                dir.join(segment::file_name(part.segment_base)),
+            )),
         };
+        let created = self.disk.create_dir(&dir);
+        created.map_err(OpenError::io("cannot create", &dir))?;
+        // Also one that the manifest names may be gone. What the journal has is kept; reads of the rest name the damage.
+        let exists = self.disk.exists(&file.path);
+        let opened = exists.and_then(|exists| {
+            let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
+            file.handles(self.disk, mode)
+        });
+        opened.map_err(OpenError::io("cannot open", &file.path))?;
+        if let Some(segment) = known.filter(|segment| matches!(segment.index, IndexState::Stored)) {
+            let loaded = segment.load_index(self.disk);
+            segment.install_index(loaded.map_err(OpenError::io("cannot index", &file.path))?);
+        }
         self.dirty.directories.insert(dir);
         self.dirty.segments.insert(key, file.clone());
         self.opened.insert(part.log, (part.segment_base, file.clone()));

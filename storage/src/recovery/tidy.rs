@@ -54,6 +54,28 @@ pub(super) fn tidy(disk: &dyn Disk, state: &mut State, data_dir: &Path, dirty: &
     Ok(())
 }
 
+/// Only the fencing, for a rehearsal: `to_write` are segments that a start would have written by then.
+pub(super) fn fence_losses(
+    disk: &dyn Disk,
+    state: &mut State,
+    to_write: &BTreeSet<(LogId, i64)>,
+) -> Result<(), OpenError> {
+    let mut dirty = Dirty::default();
+    for (id, log) in state.logs.iter_mut().filter(|(_, log)| log.fence.is_none()) {
+        let exists = disk
+            .exists(&log.dir)
+            .map_err(OpenError::io("cannot look at", &log.dir))?;
+        let names = if exists { disk.list(&log.dir) } else { Ok(Vec::new()) };
+        let mut names = names.map_err(OpenError::io("cannot list", &log.dir))?;
+        let bases = to_write.range((*id, i64::MIN)..=(*id, i64::MAX)).map(|(_, base)| *base);
+        names.extend(bases.map(segment::file_name));
+        if let Some((path, position)) = loss::find(disk, log, &names) {
+            loss::fence(disk, (*id, log), (&path, position), state.lsn, &mut dirty)?;
+        }
+    }
+    Ok(())
+}
+
 /// One log and the names in its directory.
 struct Tidying<'a> {
     disk: &'a dyn Disk,

@@ -184,6 +184,11 @@ impl Sequencer {
         self.refusing.get_or_insert(WriteError::Closed);
     }
 
+    /// What must be free before any record is accepted: what is in the journal must always be able to reach its segment.
+    pub fn needed_free_bytes(&self, journal_file_bytes: u64) -> u64 {
+        self.unapplied_bytes + journal_file_bytes + RESERVED_FREE_BYTES
+    }
+
     fn check(&self, ws: &WriteSet, now: Now) -> Result<Plan, WriteError> {
         let size_bytes: u64 = ws.appends.iter().map(|append| append.batches.size_bytes() as u64).sum();
         let batches: usize = ws.appends.iter().map(|append| append.batches.headers().len()).sum();
@@ -192,12 +197,11 @@ impl Sequencer {
             return Err(WriteError::TooLarge { size_bytes, max_bytes });
         }
         // Deletions must go through on a full disk: they only need room for their own frame.
-        let reserved = if ws.appends.is_empty() {
-            CONTROL_FREE_BYTES
-        } else {
-            now.journal_file_bytes + RESERVED_FREE_BYTES
-        };
-        let needed_bytes = self.unapplied_bytes + size_bytes + reserved;
+        let needed_bytes = size_bytes
+            + match ws.appends.is_empty() {
+                true => self.unapplied_bytes + CONTROL_FREE_BYTES,
+                false => self.needed_free_bytes(now.journal_file_bytes),
+            };
         if now.free_bytes < needed_bytes {
             return Err(WriteError::NoSpace {
                 free_bytes: now.free_bytes,

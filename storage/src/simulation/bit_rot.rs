@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::aftermath::Recovered;
 use super::ledger::{Hope, Shown, Violation, ensure};
@@ -11,12 +12,16 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Open, SimulatedDisk};
 use crate::engine::Engine;
 use crate::error::ReadError;
+use crate::inspect::Directory;
 use crate::record::{StoredRecord, decode_all};
 use crate::write_set::WriteSet;
 use crate::{CONTROL_LOG, LogId};
 
 const SEED: u64 = 4;
 const SECTOR_BYTES: usize = 512;
+/// One case of so many is also inspected and repaired, which takes longer than a start. An odd number, because flips and cuts
+/// take turns.
+const INSPECTED_EVERY: usize = 17;
 
 /// What is done to one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +131,15 @@ impl BitRot {
             return Err(format!("there is no case {case}"));
         };
         let kind = kind_of(path);
-        let verdict = self.verdict(path, *harm);
-        let verdict = verdict.map_err(|what| format!("{harm:?} {}: {what}", path.display()))?;
+        let named = |what: Violation| format!("{harm:?} {}: {what}", path.display());
+        let disk = self.disk.fork();
+        let harmed = self.harm(&disk, path, *harm);
+        harmed.map_err(|error| error.to_string())?;
+        let inspected = case.is_multiple_of(INSPECTED_EVERY).then(|| disk.fork());
+        let verdict = self.verdict(disk, path, *harm).map_err(named)?;
+        if let Some(disk) = inspected {
+            self.inspect(disk, path, verdict).map_err(named)?;
+        }
         let may = matches!(
             (kind, verdict),
             (_, Verdict::Whole | Verdict::Refused) | ("journal", Verdict::Fenced) | ("segment", Verdict::Named)
@@ -136,11 +148,9 @@ impl BitRot {
         Ok((kind, *harm, verdict))
     }
 
-    fn verdict(&self, path: &Path, harm: Harm) -> Result<Verdict, Violation> {
-        let disk = self.disk.fork();
-        self.harm(&disk, path, harm).map_err(|error| error.to_string())?;
+    fn verdict(&self, disk: SimulatedDisk, path: &Path, harm: Harm) -> Result<Verdict, Violation> {
         let clock = self.template.clock.clone();
-        let engine = match Engine::open(std::sync::Arc::new(disk), clock, self.template.options.clone()) {
+        let engine = match Engine::open(Arc::new(disk), clock, self.template.options.clone()) {
             Ok(engine) => engine,
             Err(error) => {
                 let error = error.to_string();
@@ -158,6 +168,12 @@ impl BitRot {
         } else {
             Verdict::Fenced
         };
+        while engine.scrub_step(u64::MAX) {}
+        let found = engine.health().damages;
+        ensure!(
+            found.iter().all(|damage| damage.file == path),
+            "the scrub found {found:?}"
+        );
         for (log, sound) in &self.sound.logs {
             if fenced.contains(log) {
                 let refused = matches!(engine.read(*log, sound.start, 1), Err(ReadError::Fenced { .. }));
@@ -166,10 +182,46 @@ impl BitRot {
                 verdict = verdict.max(Verdict::Named);
             }
         }
+        let known = engine.health().damages;
+        // Of a file that is cut, reads find every place behind the cut that the index names.
+        ensure!(
+            known.is_empty() == found.is_empty(),
+            "the scrub found {found:?}, reads {known:?}"
+        );
         if verdict == Verdict::Whole {
             self.check_producers(engine)?;
         }
         Ok(verdict)
+    }
+
+    /// What is not whole is found without a start as well, and a repair brings back what the journal has lost: the segments
+    /// of a process that was killed have all of it.
+    fn inspect(&self, disk: SimulatedDisk, path: &Path, verdict: Verdict) -> Result<(), Violation> {
+        let disk = Arc::new(disk);
+        let directory = || Directory::on(disk.clone(), DATA_DIR.into()).map_err(|error| error.to_string());
+        let checked = directory()?.verify(&mut |_| {}).map_err(|error| error.to_string())?;
+        ensure!(
+            verdict == Verdict::Whole || checked.problems > 0,
+            "{verdict:?}, and verify finds nothing"
+        );
+        if verdict != Verdict::Fenced {
+            return Ok(());
+        }
+        let plan = directory()?.plan_repair().map_err(|error| error.to_string())?;
+        let repaired = directory()?.repair().map_err(|error| error.to_string())?;
+        ensure!(plan == repaired, "planned was {plan:?}, done {repaired:?}");
+        let checked = directory()?.verify(&mut |_| {}).map_err(|error| error.to_string())?;
+        ensure!(checked.problems == 0, "there are problems after a repair");
+        let engine = Engine::open(disk, self.template.clock.clone(), self.template.options.clone());
+        let engine = engine.map_err(|error| error.to_string())?;
+        ensure!(engine.health().fences.is_empty(), "fenced again");
+        if kind_of(path) == "journal" {
+            for (log, sound) in &self.sound.logs {
+                check_log(&engine, *log, sound, path)?;
+            }
+            self.check_producers(engine)?;
+        }
+        Ok(())
     }
 
     fn harm(&self, disk: &SimulatedDisk, path: &Path, harm: Harm) -> std::io::Result<()> {
@@ -210,7 +262,7 @@ impl BitRot {
     /// What idempotent producers send again is answered with the offset that it has.
     fn check_producers(&self, engine: Engine) -> Result<(), Violation> {
         for (ws, offset) in &self.repeats {
-            let answer = std::sync::Arc::new(parking_lot::Mutex::new(None));
+            let answer = Arc::new(parking_lot::Mutex::new(None));
             let slot = answer.clone();
             engine.submit(ws.clone(), move |outcome| *slot.lock() = Some(outcome));
             let outcome = answer.lock().take();

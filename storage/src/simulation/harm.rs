@@ -276,6 +276,9 @@ impl Simulation {
         }
         let path = named[self.rng.random_range(0..named.len())].clone();
         let before = self.read_everything()?;
+        // From wherever it stands to the end, and once through everything.
+        while self.scrub(10_000)? {}
+        while self.scrub(10_000)? {}
         for _ in 0..self.rng.random_range(1..4) {
             let at = self.rng.random_range(0..files[&path]);
             let bit = self.rng.random_range(0..8);
@@ -296,6 +299,13 @@ impl Simulation {
             }
             return self.settle();
         }
+        while self.engine()?.scrub_step(10_000) {}
+        let found = self.engine()?.health().damages;
+        ensure!(
+            found.iter().all(|damage| damage.file == path),
+            "bits of {} flipped, the scrub found {found:?}",
+            path.display()
+        );
         for (log, from, bytes) in before {
             match self.engine()?.read(log, from, super::READ_BYTES) {
                 Ok(fetched) => {
@@ -312,6 +322,8 @@ impl Simulation {
                 Err(error) => return Err(format!("log {log} from {from}: {error}")),
             }
         }
+        let known = self.engine()?.health().damages;
+        ensure!(known == found, "the scrub found {found:?}, reads {known:?}");
         Ok(())
     }
 

@@ -249,7 +249,10 @@ impl Simulation {
                 }
                 Ok(())
             }
-            78..84 => self.read_somewhere(),
+            78..84 => {
+                self.read_somewhere()?;
+                self.scrub(2_000).map(|_| ())
+            }
             84..87 => {
                 self.clock.advance_ms(self.rng.random_range(0..3_000));
                 if self.jumpy {
@@ -425,6 +428,16 @@ impl Simulation {
         };
         let from = self.rng.random_range(ends.start..=ends.high_watermark);
         self.read_from(log, from)
+    }
+
+    /// One step of the scrub. Nothing below the checkpoint is damaged before the run's end. True while there is more.
+    fn scrub(&self, max_bytes: u64) -> Result<bool, Violation> {
+        let engine = self.engine()?;
+        let more = engine.scrub_step(max_bytes);
+        let damages = engine.health().damages;
+        let excused = damages.is_empty() || self.disk.has_crashed();
+        ensure!(excused, "damage where nothing was damaged: {damages:?}");
+        Ok(more)
     }
 
     fn read_near_end(&mut self, log: LogId) -> Result<(), Violation> {
