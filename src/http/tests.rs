@@ -165,11 +165,9 @@ async fn a_raw_record_is_read_back_with_all_its_parts() {
             "headers": [{"name": "trace", "value": "a b"}]
         })
     );
-    // A record of 1970 and one of today stand in two segments, and a page ends with its segment.
-    let page = site.get("/topics/t/records?offset=1").await.ok();
-    assert_eq!(page["records"][0]["key_base64"], "/w==");
-    assert_eq!(page["records"][0]["value_base64"], "/wA=");
-    assert_eq!(page["records"][0].get("value"), None);
+    assert_eq!(page["records"][1]["key_base64"], "/w==");
+    assert_eq!(page["records"][1]["value_base64"], "/wA=");
+    assert_eq!(page["records"][1].get("value"), None);
     assert_eq!(
         (&page["log_start"], &page["high_watermark"], &page["next_offset"]),
         (&json!(0), &json!(2), &json!(2))
