@@ -602,7 +602,9 @@ fn the_engine_knows_the_log_by_one_trait() {
     let mut seen = 0;
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        if !name.ends_with(".rs") || ["broker_log.rs", "tests.rs"].contains(&&*name) {
+        // Three harnesses for tests stand in for the broker, or run jobs on its storage.
+        let may_know = ["broker_log.rs", "tests.rs", "testing.rs", "simulation.rs"].contains(&&*name);
+        if !name.ends_with(".rs") || may_know {
             continue;
         }
         seen += 1;
