@@ -18,10 +18,8 @@ use super::{
     processor::Processor,
     runtime::{JobHandle, spawn_on},
 };
-use crate::broker::{
-    Broker, BrokerError, BrokerOptions, append::build_batches, coordinator::JobOffset, topic_config,
-    topics::job_state_topic,
-};
+pub(super) use crate::broker::topics::job_state_topic;
+use crate::broker::{Broker, BrokerError, BrokerOptions, append::build_batches, coordinator::JobOffset, topic_config};
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
 const STATE_MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -17,7 +17,7 @@ use riverlog_storage::record::{Record, StoredRecord};
 use riverlog_storage::{Append, Change, Options, Receipt, Step, WriteError, WriteSet};
 
 use super::JobError;
-use super::broker_log::{epoch_name, epoch_write_set, fetched, read_error, topic_info, write_error};
+use super::broker_log::{epoch_name, epoch_write_set, fetched, job_state_topic, read_error, topic_info, write_error};
 use super::job::{Decoded, Job, JobBuilder, JobOptions, Source};
 use super::log::{
     Commit, CommitDone, Ends, Fetched, JobLog, Log, LogError, PartitionId, Subscription, TopicInfo, Wake,
@@ -25,7 +25,7 @@ use super::log::{
 use super::processor::Processor;
 use super::runner::{self, Runner};
 use super::window::Windows;
-use crate::broker::{BrokerOptions, append::build_batches, topics::job_state_topic};
+use crate::broker::{BrokerOptions, append::build_batches};
 
 const JOB: &str = "sums";
 const INPUT: &str = "in";

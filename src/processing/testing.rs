@@ -37,9 +37,8 @@ use riverlog_storage::{
 };
 use uuid::Uuid;
 
-use crate::broker::topics::job_state_topic;
-
 use super::{
+    broker_log::job_state_topic,
     epoch::Frame,
     error::JobError,
     job::Job,

@@ -349,11 +349,10 @@ fn serve_warns_of_a_variable_that_means_nothing() {
     let data = temp_dir();
     let output = Command::new(env!("CARGO_BIN_EXE_riverlog"))
         .args(["serve", "--kafka-addr", "127.0.0.1:0", "--until-stdin-ends"])
+        .env_remove("RIVERLOG_KILLS") // of the gate, for another test
         .env("RIVERLOG_DATA_DIR", data.path())
         .env("RIVERLOG_HTTP_ADDR", "127.0.0.1:0")
         .env("RIVERLOG_KAFKA_ADR", "127.0.0.1:9")
-        // Means something to the crash tests.
-        .env_remove("RIVERLOG_KILLS")
         .stdin(Stdio::null())
         .output()
         .unwrap();

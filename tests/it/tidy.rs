@@ -152,12 +152,11 @@ fn kafka_and_http_do_not_know_each_other() {
 fn processing_talks_to_the_log_through_one_trait() {
     assert_ignorant(
         &["src/processing"],
+        // The trait; the broker's side of it; and storage's, for the simulation.
         &[
             "src/processing/log.rs",
             "src/processing/broker_log.rs",
-            // Harnesses for tests, which stand in for the broker or run jobs on its storage.
             "src/processing/simulation.rs",
-            "src/processing/testing.rs",
         ],
         &["crate::broker", "crate::kafka", "crate::http", "riverlog_client"],
     );

@@ -54,6 +54,11 @@ impl Binary {
             }
             false => Command::new(&self.path),
         };
+        // Those of this process are for the campaign or the test, as RIVERLOG_KILLS is.
+        let own = std::env::vars_os().map(|(name, _)| name);
+        for name in own.filter(|name| name.to_string_lossy().starts_with("RIVERLOG_")) {
+            command.env_remove(name);
+        }
         command.envs(self.variable.clone());
         command
     }
