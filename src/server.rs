@@ -240,7 +240,7 @@ fn raise_open_files_limit() -> Option<u64> {
     }
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => {
-            tracing::info!(before = ?before.current, now = ?before.maximum, "limit of open files raised");
+            tracing::debug!(before = ?before.current, now = ?before.maximum, "limit of open files raised");
             before.maximum
         }
         Err(error) => {
@@ -250,6 +250,9 @@ fn raise_open_files_limit() -> Option<u64> {
     }
 }
 
+/// Fewer partitions or connections than this are worth a word.
+const FEW: usize = 1_000;
+
 /// Shares the files that may be open out: half of them to partitions, each of which has its active segment open twice while it
 /// is written; three eighths to Kafka connections, a sixteenth to HTTP. The rest is for readers, the journal and checkpoints: a
 /// broker out of files could write to no new segment, and would stop.
@@ -257,23 +260,45 @@ fn share_open_files(config: &mut Config, open_files: Option<u64>) {
     let Some(files) = open_files.and_then(|files| usize::try_from(files).ok()) else {
         return;
     };
-    for (name, configured, possible) in [
-        ("max_partitions", &mut config.broker.max_partitions, files / 4),
+    let default = Config::new("");
+    for (name, configured, default, possible) in [
+        (
+            "max_partitions",
+            &mut config.broker.max_partitions,
+            default.broker.max_partitions,
+            files / 4,
+        ),
         (
             "kafka_max_connections",
             &mut config.kafka.max_connections,
+            default.kafka.max_connections,
             files / 8 * 3,
         ),
-        ("http_max_connections", &mut config.http.max_connections, files / 16),
+        (
+            "http_max_connections",
+            &mut config.http.max_connections,
+            default.http.max_connections,
+            files / 16,
+        ),
     ] {
-        if possible < *configured {
+        if possible >= *configured {
+            continue;
+        }
+        // Nobody asked for the defaults, and most machines allow fewer of something than they do.
+        if *configured != default || possible < FEW {
             tracing::info!(
                 possible,
                 configured,
                 "the limit of open files, {files}, allows a smaller {name}"
             );
-            *configured = possible;
+        } else {
+            tracing::debug!(
+                possible,
+                configured,
+                "the limit of open files, {files}, allows a smaller {name}"
+            );
         }
+        *configured = possible;
     }
 }
 

@@ -16,8 +16,9 @@ use super::position::{Position, chosen_partitions};
 pub struct ConsumeArgs {
     /// The topic
     topic: String,
-    /// Where to begin: an offset, a time (2013-01-31T08:30:00Z), earliest or latest
-    /// [default: earliest; with --follow, latest]
+    /// Where to begin: an offset, a time (2013-01-31T08:30:00Z), earliest or latest. A time is the first record of each
+    /// partition that is as late; behind it there may be earlier ones, because records need not be in order of their
+    /// times [default: earliest; with --follow, latest]
     #[arg(long, value_name = "OFFSET|TIME|earliest|latest")]
     from: Option<Position>,
     /// Wait for new records instead of ending at the last one

@@ -18,7 +18,7 @@ pub mod topic;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A durable, Kafka-compatible log broker with exactly-once stream processing in one binary.
 #[derive(Debug, Parser)]
@@ -51,7 +51,9 @@ enum Command {
 /// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage.
 pub fn main() -> ExitCode {
     let started = Instant::now();
-    let cli = Cli::parse(); // Exits with 2, and says why, when the arguments are wrong.
+    // Exits with 2, and says why, when the arguments are wrong.
+    let matches = with_negative_numbers(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -65,6 +67,16 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// The -1 in `--partitions -1` is a number that is out of range, not an option that there is not.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+        .mut_subcommands(with_negative_numbers)
 }
 
 async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {

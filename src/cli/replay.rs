@@ -1,9 +1,12 @@
 //! `riverlog replay`: a range of a topic once more, at any pace.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufWriter, Stdout, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
-use anyhow::bail;
-use riverlog_client::StoredRecord;
+use anyhow::{Context, bail};
+use riverlog_client::{Client, StoredRecord};
 use riverlog_replay::{Bound, LineWriter, Range, Replay, Speed, Target};
 
 use super::bootstrap::BootstrapArgs;
@@ -16,7 +19,8 @@ use super::position::Position;
 pub struct ReplayArgs {
     /// The topic to replay
     topic: String,
-    /// The first record: an offset, a time (2013-01-31T08:30:00Z), earliest or latest
+    /// The first record: an offset, a time (2013-01-31T08:30:00Z), earliest or latest. With a time, no record that is
+    /// earlier is replayed, wherever it stands
     #[arg(long, value_name = "OFFSET|TIME|earliest|latest", default_value = "earliest")]
     from: Position,
     /// Where to end, just before this offset or time; latest is the end as it is now
@@ -49,10 +53,18 @@ pub struct ReplayArgs {
 /// # Errors
 /// When either end fails, or a named replay cannot be continued exactly.
 pub async fn run(args: ReplayArgs) -> anyhow::Result<()> {
-    let client = args.bootstrap.connect("replay").await?;
-    if args.to_topic.as_deref() == Some(&args.topic) && args.name.is_some() {
-        bail!("a named replay into its own source would read what it wrote; choose another --to-topic");
+    if args.to_topic.as_deref() == Some(&args.topic) {
+        bail!(
+            "a replay of {} into itself would double its records; choose another --to-topic",
+            args.topic
+        );
     }
+    check_order(args.from, args.to)?;
+    let client = args.bootstrap.connect("replay").await?;
+    let _alone = match &args.name {
+        Some(name) => Some(be_alone(&client, name).await?),
+        None => None,
+    };
     let destination = args.to_topic.clone();
     let target = match args.to_topic {
         Some(topic) => Target::Topic {
@@ -96,11 +108,43 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<()> {
             summary.resumed_behind
         );
     }
+    if summary.records == 0 && summary.resumed_behind == 0 {
+        eprintln!("note: no record of {} was in the range", args.topic);
+    }
     eprintln!(
         "replayed {} records of {} into {destination} in {seconds:.1} s ({rate:.0}/s)",
         summary.records, args.topic
     );
     Ok(())
+}
+
+/// Refuses a range that is empty whatever the topic holds.
+fn check_order(from: Position, to: Position) -> anyhow::Result<()> {
+    let is_backwards = match (from, to) {
+        (Position::Offset(from), Position::Offset(to)) | (Position::Time(from), Position::Time(to)) => from > to,
+        _ => false,
+    };
+    if is_backwards {
+        bail!("--to lies before --from: there is nothing between them");
+    }
+    Ok(())
+}
+
+/// Keeps a second process on this machine out while this one replays under the name. The system takes the address back
+/// however the process ends, so one that was killed can go on at once. Two machines do not see each other here; then the
+/// sequence numbers still keep the copy exact.
+async fn be_alone(client: &Client, name: &str) -> anyhow::Result<UnixListener> {
+    let mut hasher = DefaultHasher::new();
+    // Names are a cluster's own, and an address has no room for a long one.
+    (client.metadata(Some(&[]), false).await?.cluster_id, name).hash(&mut hasher);
+    let address = SocketAddr::from_abstract_name(format!("riverlog-replay-{:016x}", hasher.finish()))?;
+    match UnixListener::bind_addr(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
+            "another process is running replay {name}: wait for it, or stop it and start this one again, which goes on \
+             behind it"
+        ),
+        bound => bound.with_context(|| format!("making sure that replay {name} runs once")),
+    }
 }
 
 fn bound(position: Position) -> Bound {

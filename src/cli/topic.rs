@@ -1,5 +1,7 @@
 //! `riverlog topic`: create, list, describe, alter, delete.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use riverlog_client::{Client, Isolation, NewTopic, OffsetAt};
@@ -21,7 +23,7 @@ enum TopicCommand {
         /// Its name: letters, digits, dot, underscore and dash, at most 249
         name: String,
         /// How many partitions; the broker's default if not given
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
         /// A setting of the topic; may be given several times
         #[arg(long = "config", value_name = "KEY=VALUE")]
@@ -61,7 +63,7 @@ enum TopicCommand {
         #[arg(long = "delete-config", value_name = "KEY")]
         delete_configs: Vec<String>,
         /// The new number of partitions, larger than now; keys may move to other partitions
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
         #[command(flatten)]
         bootstrap: BootstrapArgs,
@@ -111,6 +113,7 @@ pub async fn run(args: TopicArgs) -> anyhow::Result<()> {
             let set = key_values(&configs)?.into_iter().map(|(k, v)| (k, Some(v)));
             let reset = delete_configs.into_iter().map(|key| (key, None));
             let changes: Vec<_> = set.chain(reset).collect();
+            check_each_once(changes.iter().map(|(key, _)| key))?;
             alter(&bootstrap.connect("topic").await?, &name, &changes, partitions).await
         }
         TopicCommand::Delete { name, bootstrap } => {
@@ -210,7 +213,7 @@ async fn alter(
 }
 
 fn key_values(pairs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
-    pairs
+    let pairs: Vec<_> = pairs
         .iter()
         .map(|pair| {
             let (key, value) = pair
@@ -218,7 +221,20 @@ fn key_values(pairs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
                 .with_context(|| format!("--config {pair}: expected KEY=VALUE"))?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
-        .collect()
+        .collect::<anyhow::Result<_>>()?;
+    check_each_once(pairs.iter().map(|(key, _)| key))?;
+    Ok(pairs)
+}
+
+/// Of two values for one setting nobody can know which was meant.
+fn check_each_once<'a>(keys: impl Iterator<Item = &'a String>) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    for key in keys {
+        if !seen.insert(key) {
+            bail!("the setting {key} is given twice");
+        }
+    }
+    Ok(())
 }
 
 fn count(n: i32, noun: &str) -> String {

@@ -122,6 +122,24 @@ pub enum ConfigError {
         /// What would be accepted.
         range: RangeInclusive<u64>,
     },
+    /// One setting allows what another one makes impossible.
+    #[error(
+        "`{name}` is {value}, but `{bound}` is {bound_value}, which has room for {most}: lower `{name}` to {most} or raise `{bound}` to {least}"
+    )]
+    TooLargeFor {
+        /// The setting that allows too much.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// The setting that bounds it.
+        bound: &'static str,
+        /// Its value.
+        bound_value: u64,
+        /// The largest value of the first that the second has room for.
+        most: u64,
+        /// The smallest value of the second that has room for the first.
+        least: u64,
+    },
 }
 
 impl Config {

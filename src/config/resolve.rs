@@ -3,12 +3,17 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use riverlog_storage::MAX_WRITE_SET_BYTES;
+
 use super::{Config, ConfigError, HostPort, ListenerConfig, ListenerSetting, Settings};
 
 const DAY_MS: u64 = 86_400_000;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+
+/// A Produce request besides its one batch: a header, a client id and a topic name, seldom more than 300 bytes.
+const REQUEST_OVERHEAD_BYTES: u64 = 1024;
 
 impl Settings {
     /// Fills in the defaults and checks what can be checked without opening anything.
@@ -24,6 +29,7 @@ impl Settings {
         self.resolve_kafka(&mut config)?;
         self.resolve_storage(&mut config)?;
         self.resolve_http(&mut config)?;
+        self.check_relations(&mut config)?;
         millis(&mut config.drain_timeout, "drain_timeout_ms", self.drain_timeout_ms)?;
         config.allow_insecure_public_listen = self.allow_insecure_public_listen.unwrap_or(false);
         config.log_format = self.log_format.unwrap_or_default();
@@ -62,7 +68,7 @@ impl Settings {
             &mut broker.max_message_bytes,
             "max_message_bytes",
             self.max_message_bytes,
-            1024..=100 * MIB,
+            1024..=MAX_WRITE_SET_BYTES,
         )?;
         let decompressed = self.max_decompressed_bytes;
         number(
@@ -138,7 +144,7 @@ impl Settings {
             &mut kafka.max_frame_bytes,
             "kafka_max_request_bytes",
             self.kafka_max_request_bytes,
-            1024..=GIB,
+            1024 + REQUEST_OVERHEAD_BYTES..=GIB,
         )?;
         number(
             &mut kafka.request_bytes,
@@ -212,6 +218,69 @@ impl Settings {
             "http_header_timeout_ms",
             self.http_header_timeout_ms,
         )
+    }
+
+    /// What one setting allows must be possible with the others: found out here, and not by the first client that sends
+    /// something large.
+    fn check_relations(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let Config {
+            broker,
+            kafka,
+            http,
+            storage,
+            ..
+        } = config;
+        // One request takes at most half of what all of them share.
+        let mut request = Limit {
+            name: "kafka_max_request_bytes",
+            given: self.kafka_max_request_bytes,
+            value: &mut kafka.max_frame_bytes,
+        };
+        request.fit("kafka_request_memory_bytes", kafka.request_bytes as u64, 2, 0)?;
+        let mut message = Limit {
+            name: "max_message_bytes",
+            given: self.max_message_bytes,
+            value: &mut broker.max_message_bytes,
+        };
+        let request_bytes = kafka.max_frame_bytes as u64;
+        message.fit("kafka_max_request_bytes", request_bytes, 1, REQUEST_OVERHEAD_BYTES)?;
+        // A write set takes at most half of a journal file.
+        message.fit("journal_file_bytes", storage.journal_file_bytes, 2, 0)?;
+        // A body is in memory once as it came and once as a batch.
+        let mut body = Limit {
+            name: "http_max_body_bytes",
+            given: self.http_max_body_bytes,
+            value: &mut http.max_body_bytes,
+        };
+        body.fit("http_memory_bytes", http.memory_bytes as u64, 2, 0)
+    }
+}
+
+/// A setting that another one must have room for.
+struct Limit<'a> {
+    name: &'static str,
+    given: Option<u64>,
+    value: &'a mut usize,
+}
+
+impl Limit<'_> {
+    /// `bound` must have room for `times` the limit and `more`. A limit that nobody asked for gives way.
+    fn fit(&mut self, bound: &'static str, bound_value: u64, times: u64, more: u64) -> Result<(), ConfigError> {
+        let most = bound_value.saturating_sub(more) / times;
+        match self.given {
+            Some(value) if value > most => Err(ConfigError::TooLargeFor {
+                name: self.name,
+                value,
+                bound,
+                bound_value,
+                most,
+                least: value * times + more,
+            }),
+            _ => {
+                *self.value = (*self.value).min(usize::try_from(most).unwrap_or(usize::MAX));
+                Ok(())
+            }
+        }
     }
 }
 

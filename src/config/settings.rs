@@ -59,7 +59,7 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", env = "RIVERLOG_LENIENT_REPLICATION_FACTOR", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub lenient_replication_factor: Option<bool>,
 
-    /// Default of the topic config max.message.bytes, in bytes, 1024 to 104857600 [default: 1048588]
+    /// Default of the topic config max.message.bytes, in bytes, 1024 to 67108864 [default: 1048588]
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_MAX_MESSAGE_BYTES")]
     pub max_message_bytes: Option<u64>,
 
@@ -99,7 +99,7 @@ pub struct Settings {
     #[arg(long, value_name = "N", env = "RIVERLOG_KAFKA_MAX_CONNECTIONS")]
     pub kafka_max_connections: Option<u64>,
 
-    /// Largest Kafka request, in bytes, 1024 to 1073741824 [default: 104857600]
+    /// Largest Kafka request, in bytes, 2048 to 1073741824 [default: 104857600]
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_KAFKA_MAX_REQUEST_BYTES")]
     pub kafka_max_request_bytes: Option<u64>,
 

@@ -137,3 +137,47 @@ fn every_setting_reaches_the_configuration() {
         (1 << 20, 5)
     );
 }
+
+#[test]
+fn a_limit_that_another_setting_makes_impossible_is_refused_with_what_would_do() {
+    for (args, complaint) in [
+        (
+            &[
+                "--kafka-max-request-bytes=104857600",
+                "--kafka-request-memory-bytes=1048576",
+            ][..],
+            "`kafka_max_request_bytes` is 104857600, but `kafka_request_memory_bytes` is 1048576, which has room for \
+             524288: lower `kafka_max_request_bytes` to 524288 or raise `kafka_request_memory_bytes` to 209715200",
+        ),
+        (
+            &["--max-message-bytes=2048", "--kafka-max-request-bytes=2048"],
+            "lower `max_message_bytes` to 1024 or raise `kafka_max_request_bytes` to 3072",
+        ),
+        (
+            &["--max-message-bytes=1048576", "--journal-file-bytes=1048576"],
+            "lower `max_message_bytes` to 524288 or raise `journal_file_bytes` to 2097152",
+        ),
+        (
+            &["--http-max-body-bytes=104857600", "--http-memory-bytes=1048576"],
+            "lower `http_max_body_bytes` to 524288 or raise `http_memory_bytes` to 209715200",
+        ),
+    ] {
+        let error = flags(args).resolve().unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+#[test]
+fn a_default_gives_way_to_what_was_given() {
+    let config = flags(&[
+        "--journal-file-bytes=1048576",
+        "--kafka-request-memory-bytes=1048576",
+        "--http-memory-bytes=1048576",
+    ])
+    .resolve()
+    .unwrap();
+    let half = 1 << 19;
+    assert_eq!(config.kafka.max_frame_bytes, half);
+    assert_eq!(config.broker.max_message_bytes, half - 1024);
+    assert_eq!(config.http.max_body_bytes, half);
+}

@@ -1,15 +1,15 @@
 //! The demo's server: inside this process, or a process of its own that can be killed.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::service::{start_job, stop_job};
@@ -78,7 +78,7 @@ pub struct Process {
     data_dir: PathBuf,
     kafka_addr: SocketAddr,
     child: Child,
-    complaints: Arc<Mutex<Vec<String>>>,
+    complaints: Complaints,
 }
 
 /// As many of the last lines of a server's log are kept, to be shown if it fails.
@@ -120,23 +120,14 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        let complaints = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(keep_last_lines(stderr, complaints.clone()));
-        }
+        let mut complaints = Complaints::read(child.stderr.take().context("the server's standard error")?);
         let stdout = child.stdout.take().context("the server's standard output")?;
         let ready = timeout(READY_TIMEOUT, read_address(stdout)).await;
         let Some(kafka_addr) = ready.ok().flatten() else {
-            // What it said last is the reason; give it the moment it takes to arrive.
+            // One that hangs would never come to the end of what it says.
             let _ = timeout(Duration::from_secs(2), child.wait()).await;
-            tokio::task::yield_now().await;
-            let reason = complaints.lock().join("\n");
-            let reason = if reason.is_empty() {
-                "it said nothing"
-            } else {
-                reason.trim()
-            };
-            bail!("the server process did not get ready: {reason}");
+            let _ = child.start_kill();
+            bail!("the server process did not get ready: {}", complaints.all().await);
         };
         Ok(Self {
             data_dir: data_dir.to_owned(),
@@ -155,7 +146,7 @@ impl Process {
         if let Some(status) = self.child.try_wait()? {
             bail!(
                 "the server process ended by itself ({status}): {}",
-                self.complaints.lock().join("\n")
+                self.complaints.all().await
             );
         }
         let killed = Instant::now();
@@ -179,7 +170,7 @@ impl Process {
         if !status.success() {
             bail!(
                 "the server process ended with {status}: {}",
-                self.complaints.lock().join("\n")
+                self.complaints.all().await
             );
         }
         Ok(())
@@ -213,13 +204,37 @@ async fn read_address(stdout: impl AsyncRead + Unpin + Send + 'static) -> Option
     found
 }
 
-async fn keep_last_lines(stderr: impl AsyncRead + Unpin, kept: Arc<Mutex<Vec<String>>>) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let mut kept = kept.lock();
-        if kept.len() == KEPT_LINES {
-            kept.remove(0);
+/// What a server writes to its standard error.
+struct Complaints {
+    last_lines: JoinHandle<Vec<String>>,
+}
+
+impl Complaints {
+    fn read(stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        Self {
+            last_lines: tokio::spawn(last_lines(stderr)),
         }
-        kept.push(line);
     }
+
+    /// The last lines of a server that has ended. They may arrive after its end is known, so they are read to theirs; but
+    /// not for ever, because a process that the server has started may hold the other end.
+    async fn all(&mut self) -> String {
+        let lines = timeout(Duration::from_secs(2), &mut self.last_lines).await;
+        match lines.ok().and_then(Result::ok).unwrap_or_default().join("\n").trim() {
+            "" => "it said nothing".to_owned(),
+            lines => lines.to_owned(),
+        }
+    }
+}
+
+async fn last_lines(stderr: impl AsyncRead + Unpin) -> Vec<String> {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut last = VecDeque::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if last.len() == KEPT_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last.into()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use indicatif::HumanCount;
 use rand::RngExt;
-use riverlog_client::{Client, Config, Producer, ProducerStats, WriterOptions};
+use riverlog_client::{Client, Config, Producer, ProducerStats, ResponseError, WriterOptions};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Verdict};
@@ -40,6 +40,9 @@ const BATCH_BYTES: usize = 16 * 1024;
 
 /// The job commits several times a second; without any progress for so long something is wrong.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// A server that refuses records for so long because of its disk is not about to take them.
+const REFUSED_AFTER: Duration = Duration::from_secs(2);
 
 /// How many records the producer may be ahead of the job while the server is being killed, and how long
 /// it waits for the job at most.
@@ -214,6 +217,12 @@ async fn follow(client: &Client, feed: &Feed, producer: &Producer, stage: &Stage
             // The server is being killed and started again.
             Err(error) if error.is_retriable() => {}
             Err(error) => return Err(error.into()),
+        }
+        if let Some((waited, error)) = producer.delayed()
+            && waited >= REFUSED_AFTER
+            && error.code() == Some(ResponseError::KafkaStorageError)
+        {
+            bail!("the server takes no records: {error}. Make room, or choose another --data-dir");
         }
         let now = stage.published.position() + stage.processed.position();
         if now != progress.0 {

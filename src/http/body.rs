@@ -41,6 +41,9 @@ pub async fn whole(
     if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(Problem::body_too_large(max_bytes));
     }
+    if let Some(bytes) = announced.and_then(|bytes| usize::try_from(bytes).ok()) {
+        held.check(cost(bytes))?;
+    }
     let began = Instant::now();
     let mut gathered = BytesMut::new();
     loop {

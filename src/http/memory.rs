@@ -10,6 +10,7 @@ use super::problem::Problem;
 #[derive(Clone, Debug)]
 pub struct Memory {
     free_bytes: Arc<AtomicUsize>,
+    all_bytes: usize,
 }
 
 /// Bytes taken from a [`Memory`], given back when dropped.
@@ -24,6 +25,7 @@ impl Memory {
     pub fn new(bytes: usize) -> Self {
         Self {
             free_bytes: Arc::new(AtomicUsize::new(bytes)),
+            all_bytes: bytes,
         }
     }
 
@@ -37,8 +39,17 @@ impl Memory {
 }
 
 impl Reservation {
+    /// Refuses what could not be held if nobody else held anything: to come back later would not help.
+    pub fn check(&self, bytes: usize) -> Result<(), Problem> {
+        match bytes > self.memory.all_bytes {
+            true => Err(Problem::beyond_memory(bytes, self.memory.all_bytes)),
+            false => Ok(()),
+        }
+    }
+
     /// Takes what is missing to hold `bytes`. Never gives anything back.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.check(bytes)?;
         let more = bytes.saturating_sub(self.bytes);
         let take = |free: usize| free.checked_sub(more);
         match self
@@ -66,6 +77,8 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -75,7 +88,11 @@ mod tests {
         first.grow_to(60).unwrap();
         first.grow_to(50).unwrap();
         let mut second = memory.reserve();
-        assert!(second.grow_to(41).is_err());
+        assert_eq!(
+            second.grow_to(41).unwrap_err().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(second.grow_to(101).unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
         second.grow_to(40).unwrap();
         drop(first);
         second.grow_to(100).unwrap();

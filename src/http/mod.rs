@@ -32,8 +32,8 @@ use memory::Memory;
 use problem::Problem;
 use publish::record::Publish;
 
+use crate::broker::Broker;
 use crate::broker::append::Position;
-use crate::broker::{Broker, topic_config};
 use crate::config::HttpLimits;
 use crate::metrics::Metrics;
 use crate::shutdown::Token;
@@ -70,46 +70,8 @@ impl Http {
         self.broker.storage().clock().now_ms()
     }
 
-    /// Finds what would make the broker refuse a record, so that the answer can name the record.
-    fn check(&self, topic: &Topic, publish: &Publish, what: impl Fn() -> String) -> Result<(), Problem> {
-        let partitions = topic.partitions.len();
-        if let Some(partition) = publish.partition.filter(|partition| *partition as usize >= partitions) {
-            let detail = format!(
-                "{}: topic {} has no partition {partition}, but 0 to {}",
-                what(),
-                topic.name,
-                partitions - 1
-            );
-            return Err(Problem::unknown_partition(detail));
-        }
-        let max_bytes = topic_config::max_message_bytes(topic, self.broker.options());
-        let record = &publish.record;
-        let of_headers = record
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, bytes::Bytes::len));
-        let bytes = [&record.key, &record.value]
-            .into_iter()
-            .flatten()
-            .map(bytes::Bytes::len)
-            .sum::<usize>()
-            + of_headers.sum::<usize>();
-        if bytes > max_bytes {
-            let detail = format!(
-                "{}: {bytes} bytes, but {} takes {max_bytes} at most (topic config max.message.bytes)",
-                what(),
-                topic.name
-            );
-            return Err(Problem::record_too_large(detail));
-        }
-        Ok(())
-    }
-
     /// Appends records in one write set: all of them or none. Answers when they are durable.
     async fn append(&self, topic: &Topic, records: Vec<Publish>, bytes: usize) -> Result<Vec<Position>, Problem> {
-        for (index, publish) in records.iter().enumerate() {
-            self.check(topic, publish, || format!("record {index}"))?;
-        }
         let records = records
             .into_iter()
             .map(|Publish { partition, record }| (partition, record))

@@ -70,6 +70,20 @@ impl Problem {
         .with("max_bytes", max_bytes)
     }
 
+    /// More than all bodies together may hold in memory.
+    pub fn beyond_memory(bytes: usize, all_bytes: usize) -> Self {
+        let detail = format!(
+            "the body would take {bytes} bytes in memory, and all bodies together may take {all_bytes} \
+             (http_memory_bytes); send fewer records at once"
+        );
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The body is too large",
+            detail,
+        )
+    }
+
     /// The client went silent in the middle of its body.
     pub fn body_timeout(patience: Duration) -> Self {
         let detail = format!(

@@ -512,11 +512,7 @@ async fn requests_that_make_no_sense_are_told_so() {
         .body(Body::from("x"))
         .unwrap();
     site.send(foreign).await.problem(403, "cross-site");
-    assert_eq!(
-        site.get("/topics/t/records").await.ok()["high_watermark"],
-        0,
-        "nothing of that was written"
-    );
+    site.get("/topics/t").await.problem(404, "unknown-topic");
 }
 
 #[tokio::test]
@@ -541,6 +537,34 @@ async fn topics_are_created_by_publishing_only_if_the_broker_allows_it() {
     );
     let description = site.get("/topics/t").await.ok();
     assert_eq!(description["ends"][1]["high_watermark"], 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_creates_no_topic() {
+    let site = Site::new().await;
+    site.post("/topics/t/records?partition=7", "text/plain", "x")
+        .await
+        .problem(404, "unknown-partition");
+    site.json(
+        "/topics/t/records",
+        json!({"records": [{"value": 1}, {"value": 2, "partition": 7}]}),
+    )
+    .await
+    .problem(404, "unknown-partition");
+    site.post("/topics/t/records", "application/json", "{")
+        .await
+        .problem(400, "bad-request");
+    site.post("/topics/t/records", "application/x-ndjson", "garbage\n")
+        .await
+        .problem(400, "bad-request");
+    site.post("/topics/t/records", "text/plain", "x".repeat(2 << 20))
+        .await
+        .problem(413, "record-too-large");
+    site.get("/topics/t").await.problem(404, "unknown-topic");
+
+    let problem = site.post("/topics/t/records", "application/x-ndjson", "{\"value\":1}\ngarbage\n");
+    assert_eq!(problem.await.problem(400, "bad-request")["accepted"], 1);
+    assert_eq!(site.get("/topics/t/records").await.ok()["high_watermark"], 1);
 }
 
 #[tokio::test]

@@ -158,6 +158,57 @@ fn produce_says_that_its_topic_was_deleted() {
     );
 }
 
+/// Who follows a topic must not wait for ever for what cannot come, nor take another topic's records for it.
+#[test]
+fn consume_says_that_its_topic_was_deleted() {
+    let cli = Cli::new();
+    for (created_again, complaint) in [
+        (false, "riverlog: topic t was deleted\n"),
+        (
+            true,
+            "riverlog: topic t was deleted and created again: its offsets begin anew\n",
+        ),
+    ] {
+        cli.ok(&["topic", "create", "t"], "");
+        cli.ok(&["produce", "t"], "one\n");
+        let mut child = cli.start(&["consume", "t", "--follow", "--from", "earliest"]);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "one\n");
+        cli.ok(&["topic", "delete", "t"], "");
+        if created_again {
+            cli.ok(&["topic", "create", "t"], "");
+        }
+        assert_eq!(wait(&mut child).code(), Some(1));
+        let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!(errors, complaint);
+    }
+}
+
+#[test]
+fn a_second_process_does_not_run_a_replay_that_is_running() {
+    let cli = Cli::new();
+    for topic in ["t", "copy"] {
+        cli.ok(&["topic", "create", topic, "--config", "retention.ms=-1"], "");
+    }
+    for timestamp_ms in [0, 3_600_000] {
+        let path = format!("/topics/t/records?timestamp={timestamp_ms}");
+        post(cli.server.http, &path, "text/plain", "one");
+    }
+    let replay = ["replay", "t", "--to-topic", "copy", "--name", "n", "--quiet"];
+    // The second record is due an hour after the first.
+    let mut first = cli.start(&[&replay[..], &["--speed", "original"]].concat());
+    cli.ok(&["consume", "copy", "--follow", "--from", "earliest", "--max", "1"], "");
+    let refused = cli.fails(&replay);
+    assert!(refused.contains("another process is running replay n"), "{refused}");
+    assert!(first.try_wait().unwrap().is_none(), "the first one goes on");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    cli.ok(&replay, "");
+    assert_eq!(cli.ok(&["consume", "copy"], ""), "one\none\n");
+}
+
 #[tokio::test]
 async fn a_record_for_a_topic_that_was_deleted_is_given_up() {
     let cli = Cli::new();
@@ -265,6 +316,32 @@ fn failures_are_one_line_that_says_what_to_do() {
         cli.fails(&["consume", "t", "--partition", "7"])
             .contains("no partition 7")
     );
+    assert!(cli.fails(&["produce", "a/b"]).contains("no topic can have this name"));
+    let twice = [
+        "topic",
+        "create",
+        "u",
+        "--config",
+        "retention.ms=1",
+        "--config",
+        "retention.ms=2",
+    ];
+    assert!(cli.fails(&twice).contains("retention.ms is given twice"));
+    let backwards = cli.fails(&["replay", "t", "--from", "50", "--to", "10"]);
+    assert!(backwards.contains("--to lies before --from"), "{backwards}");
+    assert!(cli.fails(&["replay", "t", "--to-topic", "t"]).contains("into itself"));
+    let nothing = cli.run(&["replay", "t", "--from", "101", "--to", "200"], b"");
+    let errors = String::from_utf8(nothing.stderr).unwrap();
+    assert!(errors.contains("no record of t was in the range"), "{errors}");
+    for arguments in [
+        &["topic", "create", "u", "--partitions", "-1"][..],
+        &["serve", "--node-id", "-1"],
+    ] {
+        let output = cli.run(arguments, b"");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("invalid value '-1'"), "{errors}");
+    }
     let too_large = cli.run(&["produce", "t"], &vec![b'x'; 2 << 20]);
     assert!(!too_large.status.success());
     assert!(

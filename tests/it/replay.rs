@@ -10,6 +10,7 @@ use riverlog_client::{
     Client, Config, Consumer, ConsumerOptions, Isolation, NewTopic, OffsetAt, Producer, Record, StoredRecord,
     WriterOptions,
 };
+use riverlog_replay::{Bound, Range, Replay, Speed, Summary, Target};
 use tokio::runtime::Runtime;
 
 use crate::server::{Server, lasting_port, temp_dir, until};
@@ -47,14 +48,16 @@ fn replay_through_kills(destination_partitions: i32, kill_server: bool) {
     runtime.block_on(fill(&client, destination_partitions));
 
     let replay = || spawn_replay(&address);
-    let mut replays = if kill_server { vec![replay(), replay()] } else { vec![] };
+    let mut replays = if kill_server { vec![replay()] } else { vec![] };
+    let elsewhere = kill_server.then(|| runtime.spawn(replay_elsewhere(address.clone())));
     for kill in 0..KILLS {
         if !kill_server {
             replays.push(replay());
         }
         let enough = runtime.block_on(total(&client)) + random.random_range(1..(RECORDS / KILLS) as i64);
         until("the replay to write", || {
-            runtime.block_on(total(&client)) >= enough || replays.iter_mut().all(ended)
+            let all_ended = replays.iter_mut().all(ended) && elsewhere.as_ref().is_none_or(|task| task.is_finished());
+            runtime.block_on(total(&client)) >= enough || all_ended
         });
         if kill_server {
             server.kill();
@@ -73,6 +76,9 @@ fn replay_through_kills(destination_partitions: i32, kill_server: bool) {
         let came_late = errors.contains("cannot connect");
         assert!(output.status.success() || came_late, "{errors}");
     }
+    if let Some(task) = elsewhere {
+        runtime.block_on(task).unwrap().unwrap();
+    }
     let last = replay().wait_with_output().unwrap();
     assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
     runtime.block_on(compare(&client, destination_partitions));
@@ -86,6 +92,26 @@ fn spawn_replay(address: &str) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// The same replay as another machine would run it: the processes of one machine keep each other out.
+async fn replay_elsewhere(address: String) -> anyhow::Result<Summary> {
+    let replay = Replay {
+        client: connect(&address).await,
+        range: Range {
+            topic: "source".to_owned(),
+            partition: None,
+            from: Bound::Earliest,
+            to: Bound::Latest,
+        },
+        speed: Speed::Max,
+        target: Target::Topic {
+            topic: "copy".to_owned(),
+            name: Some("night".to_owned()),
+        },
+        progress: false,
+    };
+    replay.run().await
 }
 
 fn ended(child: &mut Child) -> bool {

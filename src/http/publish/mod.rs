@@ -1,6 +1,7 @@
 //! `POST /topics/{topic}/records`: one raw record, a JSON document of records, or a stream of them as NDJSON.
 //! Every answer about a record is given after the sync that made it durable.
 
+mod destination;
 pub(crate) mod ndjson;
 mod ranges;
 pub(crate) mod raw;
@@ -13,12 +14,13 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use riverlog_storage::Topic;
 use riverlog_storage::record::Record;
 
+use self::destination::Destination;
 use self::record::{Defaults, MAX_RECORDS, Publish, parse_document, shorten};
 use super::problem::Problem;
 use super::{Http, body, json};
+use crate::broker::append::Position;
 use crate::broker::topics::is_internal;
 
 /// What the query may say. All but `partition` belong to a raw record.
@@ -75,11 +77,11 @@ async fn answer(
     if is_internal(&name) {
         return Err(Problem::internal_topic(format!("clients cannot write to {name}")));
     }
-    let topic = http.broker.topic_or_create(&name).await?;
+    let mut to = Destination::find(&http.broker, &name).await?;
     match form {
-        Form::Raw => raw(http, &topic, query, headers, body).await,
-        Form::Json => document(http, &topic, query.partition, body).await,
-        Form::Ndjson => ndjson::publish(http, &topic, query.partition, body).await,
+        Form::Raw => raw(http, &mut to, query, headers, body).await,
+        Form::Json => document(http, &mut to, query.partition, body).await,
+        Form::Ndjson => ndjson::publish(http, to, query.partition, body).await,
     }
 }
 
@@ -111,7 +113,7 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
 
 async fn raw(
     http: &Http,
-    topic: &Topic,
+    to: &mut Destination,
     query: PublishQuery,
     headers: &HeaderMap,
     body: &mut Body,
@@ -129,14 +131,19 @@ async fn raw(
     .await?;
     let bytes = value.len();
     publish.record.value = Some(value);
-    let positions = http.append(topic, vec![publish], bytes).await?;
+    let positions = append(http, to, vec![publish], bytes).await?;
     let Some(position) = positions.first() else {
         return Err(Problem::internal("the record got no offset"));
     };
     Ok(json(&Placed::from(position)).into_response())
 }
 
-async fn document(http: &Http, topic: &Topic, partition: Option<u32>, body: &mut Body) -> Result<Response, Problem> {
+async fn document(
+    http: &Http,
+    to: &mut Destination,
+    partition: Option<u32>,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     let mut held = http.memory.reserve();
     let limits = &http.limits;
     let body = body::whole(
@@ -152,11 +159,28 @@ async fn document(http: &Http, topic: &Topic, partition: Option<u32>, body: &mut
         timestamp_ms: http.now_ms(),
     };
     let records = parse_document(&body, defaults).map_err(Problem::bad_request)?;
-    let positions = http.append(topic, records, body.len()).await?;
+    let positions = append(http, to, records, body.len()).await?;
     Ok(json(&Receipts {
         records: positions.iter().map(Placed::from).collect(),
     })
     .into_response())
+}
+
+/// Appends all records, or none if one of them is refused.
+async fn append(
+    http: &Http,
+    to: &mut Destination,
+    records: Vec<Publish>,
+    bytes: usize,
+) -> Result<Vec<Position>, Problem> {
+    for (index, publish) in records.iter().enumerate() {
+        to.check(&http.broker, publish, || format!("record {index}"))?;
+    }
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let topic = to.topic(&http.broker).await?;
+    http.append(&topic, records, bytes).await
 }
 
 /// The body, its batches, and the records in between.
@@ -173,8 +197,8 @@ struct Placed {
     offset: i64,
 }
 
-impl From<&crate::broker::append::Position> for Placed {
-    fn from(position: &crate::broker::append::Position) -> Self {
+impl From<&Position> for Placed {
+    fn from(position: &Position) -> Self {
         Self {
             partition: position.partition,
             offset: position.offset,

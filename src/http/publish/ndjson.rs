@@ -10,10 +10,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use riverlog_storage::Topic;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::destination::Destination;
 use super::ranges::{Range, Ranges};
 use super::record::{Defaults, Publish, parse_line};
 use crate::broker::append::Position;
@@ -33,13 +33,13 @@ const RECORD_COST: usize = 2 * size_of::<Publish>() + 150;
 /// Publishes the stream.
 pub async fn publish(
     http: &Arc<Http>,
-    topic: &Arc<Topic>,
+    to: Destination,
     partition: Option<u32>,
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let mut stream = Stream {
         http: Arc::clone(http),
-        topic: Arc::clone(topic),
+        to,
         partition,
         lines: Lines::default(),
         pending: Batch::default(),
@@ -87,7 +87,7 @@ struct Failed {
 
 struct Stream {
     http: Arc<Http>,
-    topic: Arc<Topic>,
+    to: Destination,
     partition: Option<u32>,
     lines: Lines,
     pending: Batch,
@@ -172,7 +172,8 @@ impl Stream {
         };
         let publish =
             parse_line(&line, defaults).map_err(|reason| Problem::bad_request(format!("line {number}: {reason}")))?;
-        self.http.check(&self.topic, &publish, || format!("line {number}"))?;
+        self.to
+            .check(&self.http.broker, &publish, || format!("line {number}"))?;
         if self.pending.records.is_empty() {
             self.pending.first_line = number;
         }
@@ -198,8 +199,16 @@ impl Stream {
                 return Err(problem);
             }
         }
+        let topic = match self.to.topic(&self.http.broker).await {
+            Ok(topic) => topic,
+            Err(error) => {
+                self.lines.number = self.pending.first_line;
+                self.pending = Batch::default();
+                return Err(error.into());
+            }
+        };
         let batch = std::mem::take(&mut self.pending);
-        let (http, topic) = (Arc::clone(&self.http), Arc::clone(&self.topic));
+        let http = Arc::clone(&self.http);
         self.in_flight = Some(InFlight {
             first_line: batch.first_line,
             cost: batch.cost(),

@@ -1,6 +1,6 @@
 //! Reads partitions that the caller names, from offsets that the caller knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use riverlog_storage::batch::BatchHeader;
 use riverlog_storage::record::StoredRecord;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::client::{Client, Retry, topic_name};
 use crate::error::Error;
@@ -71,8 +73,20 @@ pub struct Consumer {
     /// The nodes that have a fetch of ours at the moment, with the partitions that it asks for.
     asked: Vec<i32>,
     ready: Vec<FetchedRecords>,
+    /// The incarnation of each topic that reading began with: another one has other records at the same offsets.
+    began_with: BTreeMap<String, Uuid>,
+    failing: Option<Failing>,
+}
+
+/// Failures, one behind the other.
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
     retry: Retry,
 }
+
+/// A topic that was there and that the brokers have not known for so long is not a broker that has only just started.
+const GONE_AFTER: Duration = Duration::from_secs(2);
 
 /// A partition, and the offset to read from.
 type Asked = ((String, i32), i64);
@@ -99,7 +113,8 @@ impl Consumer {
             fetches: JoinSet::new(),
             asked: Vec::new(),
             ready: Vec::new(),
-            retry: Retry::new(options.retry_timeout),
+            began_with: BTreeMap::new(),
+            failing: None,
         }
     }
 
@@ -134,16 +149,25 @@ impl Consumer {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(true) => self.retry = Retry::new(self.options.retry_timeout),
+                Ok(true) => self.failing = None,
                 Ok(false) => {
-                    self.retry = Retry::new(self.options.retry_timeout);
+                    self.failing = None;
                     return Ok(None);
                 }
                 Err(error) => {
                     for (topic, _) in self.positions.keys() {
                         self.client.forget_topic(topic);
                     }
-                    self.retry.pause(error).await?;
+                    if let Error::OffsetOutOfRange { topic, .. } = &error {
+                        // Of another incarnation of the topic, perhaps.
+                        self.check_topic(topic).await?;
+                    }
+                    let retry_timeout = self.options.retry_timeout;
+                    let failing = self.failing.get_or_insert_with(|| Failing {
+                        since: Instant::now(),
+                        retry: Retry::new(retry_timeout),
+                    });
+                    failing.retry.pause(error).await?;
                 }
             }
         }
@@ -152,6 +176,10 @@ impl Consumer {
     /// Sends a fetch to every leader that has none of ours.
     async fn ask(&mut self) -> Result<(), Error> {
         let mut by_leader: BTreeMap<i32, Vec<Asked>> = BTreeMap::new();
+        let topics: BTreeSet<String> = self.positions.keys().map(|(topic, _)| topic.clone()).collect();
+        for topic in &topics {
+            self.check_topic(topic).await?;
+        }
         for ((topic, partition), position) in &self.positions {
             let leader = self.client.leader(topic, *partition).await?;
             if !self.asked.contains(&leader) {
@@ -173,6 +201,28 @@ impl Consumer {
             });
         }
         Ok(())
+    }
+
+    /// Makes sure that the topic is the one that reading began with.
+    async fn check_topic(&mut self, topic: &str) -> Result<(), Error> {
+        let began_with = self.began_with.get(topic).copied();
+        let failing_long = self.failing.as_ref().is_some_and(|f| f.since.elapsed() >= GONE_AFTER);
+        let gone = |created_again| Error::TopicGone {
+            topic: topic.to_owned(),
+            created_again,
+        };
+        match (self.client.known_topic(topic).await, began_with) {
+            (Ok(now), None) => {
+                self.began_with.insert(topic.to_owned(), now.id);
+                Ok(())
+            }
+            (Ok(now), Some(id)) if now.id != id => Err(gone(true)),
+            (Ok(_), Some(_)) => Ok(()),
+            (Err(error), Some(_)) if failing_long && error.code() == Some(ResponseError::UnknownTopicOrPartition) => {
+                Err(gone(false))
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn request(&self, positions: &[Asked]) -> FetchRequest {

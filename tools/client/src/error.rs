@@ -90,6 +90,14 @@ pub enum Error {
         /// The offset that the next record will get.
         end: i64,
     },
+    /// The topic was there when reading began, and is not any more.
+    #[error("topic {topic} was deleted{}", if *created_again { " and created again: its offsets begin anew" } else { "" })]
+    TopicGone {
+        /// The topic.
+        topic: String,
+        /// Whether another one has its name now.
+        created_again: bool,
+    },
     /// A batch that came from a broker is damaged, or one of our own cannot be built.
     #[error("{subject}: {reason}")]
     Batch {
@@ -167,6 +175,10 @@ impl Error {
 fn refusal(code: ResponseError, message: Option<&str>) -> String {
     let plain = match code {
         ResponseError::UnknownTopicOrPartition => "no such topic or partition",
+        ResponseError::InvalidTopicException if message.is_none() => {
+            "no topic can have this name: letters, digits, '.', '_' and '-' are allowed, at most 249 of them, and no two \
+             topics differ only in '.' and '_'"
+        }
         ResponseError::TopicAlreadyExists => "the topic exists already",
         ResponseError::GroupIdNotFound => "no such group",
         ResponseError::NonEmptyGroup => "the group has members; stop them first",
