@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with its arguments and an async `run`.
 
+mod allocator;
 mod bootstrap;
 pub mod consume;
 pub mod demo;
@@ -49,6 +50,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let cli = Cli::parse(); // Exits with 2, and says why, when the arguments are wrong.
+    if matches!(cli.command, Command::Serve(_)) {
+        allocator::settle();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

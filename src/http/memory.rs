@@ -10,6 +10,7 @@ use super::problem::Problem;
 #[derive(Clone, Debug)]
 pub struct Memory {
     free_bytes: Arc<AtomicUsize>,
+    all_bytes: usize,
 }
 
 /// Bytes taken from a [`Memory`], given back when dropped.
@@ -24,7 +25,14 @@ impl Memory {
     pub fn new(bytes: usize) -> Self {
         Self {
             free_bytes: Arc::new(AtomicUsize::new(bytes)),
+            all_bytes: bytes,
         }
+    }
+
+    /// Tells how many bytes are taken.
+    pub fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let Self { free_bytes, all_bytes } = self.clone();
+        move || all_bytes.saturating_sub(free_bytes.load(Ordering::Acquire))
     }
 
     /// A reservation that holds nothing yet.
