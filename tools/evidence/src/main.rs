@@ -9,6 +9,7 @@ mod disk_faults;
 mod log;
 #[cfg(feature = "planted")]
 mod mutants;
+mod overload;
 mod simulate;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Campaign {
     BitRot(campaign::Args),
     /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
     DiskFaults(campaign::Args),
+    /// Thousands of clients that mean no good against the real server, which must go on serving within its memory.
+    Overload(overload::Args),
     /// Each planted bug must be found (needs `--features planted`).
     #[cfg(feature = "planted")]
     Mutants(mutants::Args),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Campaign::Simulate(args) => simulate::run(&args),
         Campaign::BitRot(args) => bit_rot::run(&args),
         Campaign::DiskFaults(args) => disk_faults::run(&args),
+        Campaign::Overload(args) => overload::run(&args),
         #[cfg(feature = "planted")]
         Campaign::Mutants(args) => mutants::run(&args),
         Campaign::Table => log::print_table(),
