@@ -1,6 +1,10 @@
 //! What the listeners count as they work. What storage and groups know already is asked of them when somebody
 //! scrapes (`http::metrics`), and is not kept twice.
 
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,6 +20,20 @@ pub struct Metrics {
     pub http: Traffic,
     requests: Family<RequestLabels, Counter>,
     families: Families,
+    memory: Arc<Mutex<Vec<MemoryUse>>>,
+}
+
+/// One of the budgets that bound what clients together may hold in memory.
+struct MemoryUse {
+    holder: &'static str,
+    limit_bytes: usize,
+    in_use: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl fmt::Debug for MemoryUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of {} bytes", self.holder, (self.in_use)(), self.limit_bytes)
+    }
 }
 
 /// What one protocol carries.
@@ -31,6 +49,10 @@ pub struct Traffic {
     pub bytes_out: Counter,
     /// Connections open now.
     pub connections: Gauge,
+    /// Connections closed at once, because there were as many as there may be. Not counted for HTTP, where they wait.
+    pub refused: Counter,
+    /// Connections ended because they were the slowest when memory was short. Not counted for HTTP.
+    pub cut: Counter,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,6 +62,13 @@ struct Families {
     records_out: Family<ProtocolLabels, Counter>,
     bytes_out: Family<ProtocolLabels, Counter>,
     connections: Family<ProtocolLabels, Gauge>,
+    refused: Family<ProtocolLabels, Counter>,
+    cut: Family<ProtocolLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HolderLabels {
+    holder: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +91,7 @@ impl Default for Metrics {
             http: families.traffic("http"),
             requests: Family::default(),
             families,
+            memory: Arc::default(),
         }
     }
 }
@@ -75,6 +105,8 @@ impl Families {
             records_out: self.records_out.get_or_create_owned(&labels),
             bytes_out: self.bytes_out.get_or_create_owned(&labels),
             connections: self.connections.get_or_create_owned(&labels),
+            refused: self.refused.get_or_create_owned(&labels),
+            cut: self.cut.get_or_create_owned(&labels),
         }
     }
 }
@@ -106,6 +138,20 @@ impl Metrics {
             .inc();
     }
 
+    /// Shows a budget of memory, and how much of it is in use when somebody looks.
+    pub fn watch_memory(
+        &self,
+        holder: &'static str,
+        limit_bytes: usize,
+        in_use: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        self.memory.lock().push(MemoryUse {
+            holder,
+            limit_bytes,
+            in_use: Box::new(in_use),
+        });
+    }
+
     /// Makes the counters visible to a scrape of `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let families = self.families.clone();
@@ -124,6 +170,26 @@ impl Metrics {
             families.bytes_out,
         );
         registry.register("connections", "Connections open now", families.connections);
+        registry.register(
+            "connections_refused",
+            "Connections closed at once because there were as many as there may be",
+            families.refused,
+        );
+        registry.register(
+            "connections_cut",
+            "Connections ended because they were the slowest when memory was short",
+            families.cut,
+        );
+        let in_use = Family::<HolderLabels, Gauge>::default();
+        let limits = Family::<HolderLabels, Gauge>::default();
+        for memory in self.memory.lock().iter() {
+            let labels = HolderLabels { holder: memory.holder };
+            let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+            in_use.get_or_create(&labels).set(bytes((memory.in_use)()));
+            limits.get_or_create(&labels).set(bytes(memory.limit_bytes));
+        }
+        registry.register_with_unit("memory", "What clients hold in memory", Unit::Bytes, in_use);
+        registry.register_with_unit("memory_limit", "The most that they may hold", Unit::Bytes, limits);
         registry.register("requests", "Requests answered", self.requests.clone());
     }
 }
@@ -138,6 +204,7 @@ mod tests {
         metrics.kafka.records_in.inc_by(3);
         metrics.http.connections.inc();
         metrics.http_request("publish", 413);
+        metrics.watch_memory("somebody", 10, || 3);
         let mut registry = Registry::with_prefix("riverlog");
         metrics.register(&mut registry);
         let mut text = String::new();
@@ -147,6 +214,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("riverlog_connections{protocol=\"http\"} 1"), "{text}");
+        assert!(text.contains("riverlog_memory_bytes{holder=\"somebody\"} 3"), "{text}");
+        assert!(
+            text.contains("riverlog_memory_limit_bytes{holder=\"somebody\"} 10"),
+            "{text}"
+        );
         assert!(
             text.contains("request=\"publish\",outcome=\"client_error\"} 1"),
             "{text}"

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with its arguments and an async `run`.
 
+mod allocator;
 mod bootstrap;
 pub mod consume;
 pub mod demo;
@@ -54,6 +55,9 @@ pub fn main() -> ExitCode {
     // Exits with 2, and says why, when the arguments are wrong.
     let matches = with_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if matches!(cli.command, Command::Serve(_)) {
+        allocator::settle();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -29,6 +29,12 @@ impl Memory {
         }
     }
 
+    /// Tells how many bytes are taken.
+    pub fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let Self { free_bytes, all_bytes } = self.clone();
+        move || all_bytes.saturating_sub(free_bytes.load(Ordering::Acquire))
+    }
+
     /// A reservation that holds nothing yet.
     pub fn reserve(&self) -> Reservation {
         Reservation {

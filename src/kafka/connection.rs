@@ -99,6 +99,8 @@ enum Closed {
     Handler { api: ApiKey, error: HandlerError },
     #[error("the client does not read its responses")]
     WriteStalled,
+    #[error("the client read its responses more slowly than others that waited for their memory")]
+    Slowest,
     #[error("{0}")]
     Write(std::io::Error),
     #[error("idle")]
@@ -141,6 +143,11 @@ impl Connection {
         let (peer, listener) = (self.client.peer, Arc::clone(&self.client.listener));
         match self.serve().await {
             Ok(()) => {}
+            // Counted, not logged: there may be thousands of them at once.
+            Err(reason @ (Closed::Slowest | Closed::Read(ReadFrameError::Slowest(_)))) => {
+                self.client.gate.metrics().kafka.cut.inc();
+                tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
+            }
             Err(
                 reason @ (Closed::Idle | Closed::Draining | Closed::Write(_) | Closed::Read(ReadFrameError::Io(_))),
             ) => {
@@ -280,7 +287,7 @@ impl Connection {
                 Ok(bytes) => {
                     self.client.gate.metrics().kafka_request(name, "ok");
                     self.write(small.split().freeze()).await?;
-                    self.write(bytes).await?;
+                    self.write_large(bytes).await?;
                 }
                 Err(HandlerError::NoResponse) => self.client.gate.metrics().kafka_request(name, "ok"),
                 Err(error) => {
@@ -291,6 +298,20 @@ impl Connection {
             }
         }
         self.write(small.freeze()).await
+    }
+
+    /// Writes what holds memory until it is written.
+    async fn write_large(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
+        let mut holder = self.client.gate.hold_response(bytes.len());
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(PROGRESS_BYTES));
+            tokio::select! {
+                written = self.write(part) => written?,
+                () = holder.must_go() => return Err(Closed::Slowest),
+            }
+            holder.got_on();
+        }
+        Ok(())
     }
 
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Closed> {

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::Gate;
+use super::holders::Holder;
 
 /// A frame as it came, and its share of the memory budget.
 pub(super) struct Frame {
@@ -28,6 +29,8 @@ pub(super) enum ReadFrameError {
     Stalled(usize),
     #[error("there was no memory for a request of {0} bytes for too long")]
     NoRoom(usize),
+    #[error("a request of {0} bytes arrived more slowly than others that waited for its memory")]
+    Slowest(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -47,10 +50,8 @@ const SMALLEST_FRAME: usize = 8;
 const READ_CHUNK: usize = 8 * 1024;
 
 /// Memory that a frame may have before any of it has come. From there it doubles with what comes: who only announces a large
-/// frame takes nothing from the others.
-const FIRST_SHARE: usize = 64 * 1024;
-/// Large frames are not copied at every doubling; memory that nobody has written to costs nothing.
-const CAPACITY_AHEAD: usize = 1024 * 1024;
+/// frame takes nothing from the others. All connections that there may be can have so much at once.
+const FIRST_SHARE: usize = READ_CHUNK;
 
 /// A frame must get on by this much…
 pub(super) const PROGRESS_BYTES: usize = 512 * 1024;
@@ -70,6 +71,7 @@ struct Begun {
     /// How much of it may be in memory by now.
     admitted: usize,
     permit: OwnedSemaphorePermit,
+    holder: Holder,
     deadline: Instant,
     /// When so much is there, the deadline moves.
     milestone: usize,
@@ -94,6 +96,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             match self.begun.take_if(|begun| self.buffer.len() >= begun.length) {
                 Some(begun) => {
                     let bytes = self.buffer.split_to(begun.length).freeze();
+                    if begun.length > READ_CHUNK {
+                        // What is left is small and would keep the memory of the whole, as long as the client is idle.
+                        self.buffer = BytesMut::from(self.buffer.as_ref());
+                    }
                     return Ok(Some(Frame {
                         bytes,
                         permit: begun.permit,
@@ -126,6 +132,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             length: bytes,
             admitted,
             permit,
+            holder: self.gate.hold_request(admitted),
             deadline,
             milestone: PROGRESS_BYTES,
         });
@@ -144,26 +151,35 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.len() >= begun.milestone {
             begun.deadline = Instant::now() + PROGRESS_TIME;
             begun.milestone = self.buffer.len() + PROGRESS_BYTES;
+            begun.holder.got_on();
         }
         if self.buffer.len() >= begun.admitted {
             let more = begun.admitted.min(begun.length - begun.admitted);
             // Not for ever: several half-read frames could otherwise wait for each other's memory.
-            match timeout_at(begun.deadline, self.gate.admit_request(more)).await {
+            let admitted = tokio::select! {
+                admitted = timeout_at(begun.deadline, self.gate.admit_request(more)) => admitted,
+                () = begun.holder.must_go() => return Err(ReadFrameError::Slowest(begun.length)),
+            };
+            match admitted {
                 Ok(Some(permit)) => begun.permit.merge(permit),
                 Ok(None) => return Err(ReadFrameError::Cut),
                 Err(_) => return Err(ReadFrameError::NoRoom(begun.length)),
             }
             begun.admitted += more;
+            begun.holder.holds_more(more);
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
         let room = begun.admitted.saturating_sub(self.buffer.len()) + beyond;
-        let left = begun.length.saturating_sub(self.buffer.len());
-        self.buffer.reserve(room.max(CAPACITY_AHEAD.min(left)));
+        // Not ahead of what is admitted: memory that was used before is there, whether anybody writes to it or not.
+        self.buffer.reserve(room);
         let mut target = (&mut self.buffer).limit(room);
-        match timeout_at(begun.deadline, self.source.read_buf(&mut target)).await {
-            Ok(read) => Ok(read?),
-            Err(_) => Err(ReadFrameError::Stalled(begun.length)),
+        tokio::select! {
+            read = timeout_at(begun.deadline, self.source.read_buf(&mut target)) => match read {
+                Ok(read) => Ok(read?),
+                Err(_) => Err(ReadFrameError::Stalled(begun.length)),
+            },
+            () = begun.holder.must_go() => Err(ReadFrameError::Slowest(begun.length)),
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
+use super::holders::{Holder, Holders};
 use crate::metrics::Metrics;
 
 /// The bounds. Sizes are in bytes.
@@ -45,6 +47,17 @@ impl Limits {
     }
 }
 
+/// When memory has been short for this long, those who hold it for the slowest clients must give it back.
+const SHORTAGE: Duration = Duration::from_millis(100);
+/// One answer gets this part of the memory that is free, so that the first ones to ask leave something to the others.
+const PART_OF_FREE: usize = 8;
+/// When that is less than this, small answers do not wait behind large ones: they have memory of their own…
+const SMALL_BYTES: usize = 64 * 1024;
+/// …which is this part of all of it.
+const PART_FOR_SMALL: usize = 8;
+/// Reads of the log under way at a time. Each may find a batch that is larger than what was admitted.
+const CONCURRENT_READS: usize = 16;
+
 /// Shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Gate {
@@ -53,15 +66,31 @@ pub struct Gate {
     connections: Arc<Semaphore>,
     requests: Budget,
     responses: Budget,
+    small_responses: Budget,
+    reads: Semaphore,
 }
 
 impl Gate {
     /// A gate with nobody inside.
     pub fn new(limits: Limits, metrics: Metrics) -> Arc<Self> {
+        let requests = Budget::new(limits.request_bytes);
+        let for_small = limits.response_bytes / PART_FOR_SMALL;
+        let responses = Budget::new(limits.response_bytes - for_small);
+        let small_responses = Budget {
+            holders: Arc::clone(&responses.holders),
+            ..Budget::new(for_small)
+        };
+        let (large_in_use, small_in_use) = (responses.in_use(), small_responses.in_use());
+        metrics.watch_memory("kafka_requests", limits.request_bytes, requests.in_use());
+        metrics.watch_memory("kafka_responses", limits.response_bytes, move || {
+            large_in_use() + small_in_use()
+        });
         Arc::new(Self {
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
-            requests: Budget::new(limits.request_bytes),
-            responses: Budget::new(limits.response_bytes),
+            requests,
+            responses,
+            small_responses,
+            reads: Semaphore::new(CONCURRENT_READS),
             limits,
             metrics,
         })
@@ -81,6 +110,33 @@ impl Gate {
         Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 
+    /// For a request that is being received.
+    pub(super) fn hold_request(&self, bytes: usize) -> Holder {
+        self.requests.holders.enter(bytes)
+    }
+
+    /// For a response that is being sent.
+    pub(super) fn hold_response(&self, bytes: usize) -> Holder {
+        self.responses.holders.enter(bytes)
+    }
+
+    /// How much of a response of so many bytes there should be room for at the moment, and that room.
+    pub(super) async fn admit_part_of_response(&self, bytes: usize) -> (usize, Option<OwnedSemaphorePermit>) {
+        let share = self.responses.kibibytes.available_permits() * 1024 / PART_OF_FREE;
+        if share >= bytes.min(SMALL_BYTES) {
+            let room = bytes.min(share);
+            (room, self.responses.take(room).await)
+        } else {
+            let room = bytes.min(SMALL_BYTES);
+            (room, self.small_responses.take(room).await)
+        }
+    }
+
+    /// Waits for a turn to read from the log.
+    pub(super) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
+        self.reads.acquire().await.ok()
+    }
+
     pub(super) async fn admit_request(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.requests.take(bytes).await
     }
@@ -96,6 +152,7 @@ impl Gate {
 struct Budget {
     kibibytes: Arc<Semaphore>,
     total: u32,
+    holders: Arc<Holders>,
 }
 
 impl Budget {
@@ -104,7 +161,14 @@ impl Budget {
         Self {
             kibibytes: Arc::new(Semaphore::new(total as usize)),
             total,
+            holders: Arc::default(),
         }
+    }
+
+    /// Tells how many bytes are taken.
+    fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let (kibibytes, total) = (Arc::clone(&self.kibibytes), self.total as usize);
+        move || total.saturating_sub(kibibytes.available_permits()) * 1024
     }
 
     /// None only if the semaphore was closed, which nobody does. One request larger than all of the budget takes all of it.
@@ -112,6 +176,12 @@ impl Budget {
         let wanted = u32::try_from(bytes.div_ceil(1024))
             .unwrap_or(u32::MAX)
             .clamp(1, self.total);
-        Arc::clone(&self.kibibytes).acquire_many_owned(wanted).await.ok()
+        let mut taken = std::pin::pin!(Arc::clone(&self.kibibytes).acquire_many_owned(wanted));
+        loop {
+            match timeout(SHORTAGE, taken.as_mut()).await {
+                Ok(permit) => return permit.ok(),
+                Err(_) => self.holders.cut_slowest(self.total as usize * 1024 / 2),
+            }
+        }
     }
 }

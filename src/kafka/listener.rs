@@ -44,6 +44,7 @@ pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>,
             }
         };
         let Some(slot) = gate.admit_connection() else {
+            gate.metrics().kafka.refused.inc();
             tracing::warn!(%peer, limit = gate.limits().max_connections, "too many connections: closed at once");
             continue;
         };

@@ -13,6 +13,7 @@ mod frame_reader;
 mod gate;
 mod group_error;
 pub mod handlers;
+mod holders;
 pub mod listener;
 mod operations;
 mod refusal;

@@ -10,7 +10,8 @@ const MEMORY_BYTES: u64 = 64 << 20;
 /// Far above the largest body that is held in memory (8 MiB by default).
 const ENDLESS_BYTES: usize = 256 << 20;
 
-fn connect(address: SocketAddr) -> TcpStream {
+/// A connection whose waits are bounded.
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -18,7 +19,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Reads until the server closes; what came before that.
-fn read_all(mut stream: TcpStream) -> String {
+pub fn read_all(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         Ok(_) => {}

@@ -16,10 +16,10 @@ use crate::wire::Wire;
 const LENGTH: usize = 8;
 const MAGIC: usize = 16;
 const CRC: usize = 17;
-const ATTRIBUTES: usize = 21;
+pub const ATTRIBUTES: usize = 21;
 const LAST_OFFSET_DELTA: usize = 23;
 const RECORD_COUNT: usize = 57;
-const HEADER_BYTES: usize = 61;
+pub const HEADER_BYTES: usize = 61;
 
 /// A batch of equal records, uncompressed, written by hand: the tests change its bytes.
 pub fn batch(records: u8, value: &[u8]) -> Vec<u8> {
@@ -55,7 +55,7 @@ fn record(delta: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// With the length and the checksum that belong to it.
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = i32::try_from(bytes.len() - LENGTH - 4).unwrap();
     bytes[LENGTH..LENGTH + 4].copy_from_slice(&length.to_be_bytes());
     let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
@@ -85,13 +85,13 @@ pub fn produce_request(topic: &str, records: Bytes) -> ProduceRequest {
 }
 
 /// The error code and the offset.
-fn produce(wire: &mut Wire, topic: &str, records: Vec<u8>) -> (i16, i64) {
+pub fn produce(wire: &mut Wire, topic: &str, records: Vec<u8>) -> (i16, i64) {
     let response: ProduceResponse = wire.call(ApiKey::Produce, 7, &produce_request(topic, records.into()));
     let answer = &response.responses[0].partition_responses[0];
     (answer.error_code, answer.base_offset)
 }
 
-fn end_offset(wire: &mut Wire, topic: &str) -> i64 {
+pub fn end_offset(wire: &mut Wire, topic: &str) -> i64 {
     let partition = ListOffsetsPartition::default().with_timestamp(-1);
     let topic = ListOffsetsTopic::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_string())))

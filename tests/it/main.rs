@@ -13,6 +13,7 @@ mod crash;
 mod data_dir;
 mod demo;
 mod inspect;
+mod published_vulnerabilities;
 mod replay;
 mod server;
 mod tidy;

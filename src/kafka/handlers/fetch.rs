@@ -43,6 +43,9 @@ pub async fn handle(ctx: &Context, version: i16, request: FetchRequest) -> Resul
             if plan.is_enough(&result) {
                 break;
             }
+            // While it waits it holds nothing: others may need the memory, and what comes is read anew.
+            drop(result);
+            ctx.hold_until_sent(None);
             let changed = tokio::select! {
                 changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
                 () = ctx.token.requested() => false,
@@ -81,6 +84,8 @@ struct Outcome {
     bytes: usize,
     /// Something that the client should learn at once.
     urgent: bool,
+    /// There was less room than the client allows, and there may not be more if it waits.
+    limited: bool,
 }
 
 enum Read {
@@ -117,16 +122,18 @@ impl Plan {
             };
             topic.partitions.iter().map(of).collect()
         };
+        let max_bytes = usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(ctx.broker.options().max_fetch_bytes);
         Self {
             topics: request
                 .topics
                 .iter()
                 .map(|topic| (topic.clone(), wanted(topic)))
                 .collect(),
-            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-            max_bytes: usize::try_from(request.max_bytes)
-                .unwrap_or(0)
-                .min(ctx.broker.options().max_fetch_bytes),
+            // More than the most that is given never comes.
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
             read_committed: request.isolation_level == READ_COMMITTED,
         }
     }
@@ -143,7 +150,10 @@ impl Plan {
     }
 
     fn is_enough(&self, outcome: &Outcome) -> bool {
-        outcome.urgent || outcome.bytes >= self.min_bytes || outcome.partitions.is_empty()
+        outcome.urgent
+            || (outcome.limited && outcome.bytes > 0)
+            || outcome.bytes >= self.min_bytes
+            || outcome.partitions.is_empty()
     }
 
     /// How much a pass may read at most, which is nothing while every position is at the end of its log.
@@ -215,31 +225,46 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
-        return Ok(read_all(&ctx.broker, plan));
+        return Ok(read_all(&ctx.broker, plan, 0));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
     ctx.hold_until_sent(None);
-    let permit = ctx.gate.admit_response(expected).await;
-    let (broker, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(plan));
-    let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan))
-        .await
-        .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
-    if let Some(mut permit) = permit {
-        // Only what was read is kept until it is sent.
-        ctx.hold_until_sent(permit.split(outcome.bytes.div_ceil(1024).min(permit.num_permits())));
+    let (mut room, mut permit) = ctx.gate.admit_part_of_response(expected).await;
+    let limited = room < expected;
+    loop {
+        let turn = ctx.gate.turn_to_read().await;
+        let (broker, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(plan));
+        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan, room))
+            .await
+            .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
+        if outcome.bytes > room {
+            // A first batch that is larger than its share: it is read again when there is room for it.
+            room = outcome.bytes;
+            drop((outcome, turn, permit));
+            permit = ctx.gate.admit_response(room).await;
+            continue;
+        }
+        drop(turn);
+        if let Some(mut permit) = permit {
+            // Only what was read is kept until it is sent.
+            ctx.hold_until_sent(permit.split(outcome.bytes.div_ceil(1024).min(permit.num_permits())));
+        }
+        return Ok(Outcome { limited, ..outcome });
     }
-    Ok(outcome)
 }
 
-fn read_all(broker: &Broker, plan: &Plan) -> Outcome {
+/// Reads from all partitions, together no more than there is room for, but for a first batch that is larger.
+fn read_all(broker: &Broker, plan: &Plan, room: usize) -> Outcome {
     let mut outcome = Outcome {
         partitions: Vec::new(),
         bytes: 0,
         urgent: false,
+        limited: false,
     };
+    let max_bytes = plan.max_bytes.min(room);
     for wanted in plan.partitions() {
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
-        let room = plan.max_bytes.saturating_sub(outcome.bytes);
+        let room = max_bytes.saturating_sub(outcome.bytes);
         let read = read_one(broker, wanted, room, outcome.bytes == 0);
         match &read {
             Read::Data(_, records) => outcome.bytes += records.len(),

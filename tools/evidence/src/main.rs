@@ -10,6 +10,7 @@ mod disk_faults;
 mod log;
 #[cfg(feature = "planted")]
 mod mutants;
+mod overload;
 mod power_cut;
 mod simulate;
 mod stretches;
@@ -39,6 +40,8 @@ enum Campaign {
     Crash(crash::Args),
     /// The same with a power cut before each kill, on a file system of its own; needs root and loop mounts.
     PowerCut(power_cut::Args),
+    /// Thousands of clients that mean no good against the real server, which must go on serving within its memory.
+    Overload(overload::Args),
     /// Each planted bug must be found (needs `--features planted`).
     #[cfg(feature = "planted")]
     Mutants(mutants::Args),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Campaign::DiskFaults(args) => disk_faults::run(&args),
         Campaign::Crash(args) => crash::run(&args),
         Campaign::PowerCut(args) => power_cut::run(&args),
+        Campaign::Overload(args) => overload::run(&args),
         #[cfg(feature = "planted")]
         Campaign::Mutants(args) => mutants::run(&args),
         Campaign::Table => log::print_table(),
