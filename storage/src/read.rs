@@ -218,7 +218,9 @@ impl Shared {
     /// Batches from the one that holds `from`, until `max_bytes` are reached; always one, if there is one.
     fn collect(&self, log: LogId, start: &Start, from: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
         let file = self.open_reader(log, start)?;
-        let mut walk = walk_from(start, file, max_bytes).wanted_from(from);
+        let mut walk = walk_from(start, file, max_bytes);
+        let end = start.next_base.unwrap_or(start.high_watermark);
+        walk = walk.wanted_from(from, end);
         let mut data = Vec::new();
         let mut taken = Vec::new();
         loop {

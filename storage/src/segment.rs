@@ -274,6 +274,8 @@ pub(crate) struct SegmentWalk {
     read_ahead: usize,
     /// Batches that end before this offset are passed over by their headers alone: nobody is served them.
     wanted_from: i64,
+    /// The offset behind the segment, for who passes over batches: their headers must lead there.
+    end: Option<i64>,
 }
 
 const SMALLEST_READ: usize = 16 * 1024;
@@ -290,12 +292,15 @@ impl SegmentWalk {
             next_offset: offset,
             read_ahead: read_ahead.max(SMALLEST_READ),
             wanted_from: i64::MIN,
+            end: None,
         }
     }
 
-    /// Begins with the batch that holds `offset`, even if one before it is damaged, as long as its header leads on.
-    pub fn wanted_from(mut self, offset: i64) -> Self {
+    /// Begins with the batch that holds `offset`, even if one before it is damaged, as long as its header leads on. `end` is
+    /// the offset behind the segment.
+    pub fn wanted_from(mut self, offset: i64, end: i64) -> Self {
         self.wanted_from = offset;
+        self.end = Some(end);
         self
     }
 
@@ -359,6 +364,9 @@ impl SegmentWalk {
         if size as u64 > MAX_WRITE_SET_BYTES {
             return Err(self.damaged("its length is more than any batch may have"));
         }
+        if header.last_offset_delta < 0 {
+            return Err(self.damaged("its last offset lies before its first"));
+        }
         if header.base_offset != self.next_offset {
             return Err(self.damaged(format!("its base offset is {}", header.base_offset)));
         }
@@ -369,7 +377,11 @@ impl SegmentWalk {
     pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
         let header = loop {
             if self.position >= self.size_bytes {
-                return Ok(None);
+                // A header that lies about its last offset can lead past the batch that is wanted.
+                return match self.end {
+                    Some(end) if end != self.next_offset => Err(self.damaged(format!("offset {end} follows"))),
+                    _ => Ok(None),
+                };
             }
             let header = self.next_header()?;
             if header.last_offset() >= self.wanted_from {

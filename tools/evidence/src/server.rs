@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -108,6 +109,10 @@ impl Server {
             }),
             (_, Some(mut child)) => {
                 let status = wait(&mut child)?;
+                // The process is gone, so this comes to an end; before that, its last words may not have been read.
+                if let Some(reader) = starting.reader.take() {
+                    let _ = reader.join();
+                }
                 let stderr = starting.stderr.lock().clone();
                 Err(Refused { status, stderr }.into())
             }
@@ -179,6 +184,7 @@ pub struct Starting {
     child: Option<Child>,
     stdout: Option<std::process::ChildStdout>,
     stderr: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Starting {
@@ -203,7 +209,7 @@ impl Starting {
             .spawn()
             .with_context(|| format!("cannot start {}", binary.path.display()))?;
         let stderr = Arc::new(Mutex::new(String::new()));
-        if let Some(pipe) = child.stderr.take() {
+        let reader = child.stderr.take().map(|pipe| {
             let log = stderr.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -211,12 +217,13 @@ impl Starting {
                     log.push_str(&line);
                     log.push('\n');
                 }
-            });
-        }
+            })
+        });
         Ok(Self {
             stdout: child.stdout.take(),
             child: Some(child),
             stderr,
+            reader,
         })
     }
 
