@@ -20,8 +20,8 @@ use crate::shutdown::Token;
 /// A request head (the request line and all headers) beyond either of these is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
-/// When half of the places are taken, a head must come in this time: silent clients shall not take all of them.
-const HURRIED_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+/// When nearly all places are taken, a head must come in this time: silent clients shall not take all of them.
+const HURRIED_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves connections until shutdown is requested and those under way have ended.
 pub async fn serve(socket: TcpListener, http: Arc<Http>) {
@@ -42,7 +42,8 @@ pub async fn serve(socket: TcpListener, http: Arc<Http>) {
                 Ok((stream, _)) => {
                     let open = Open::new(&http.metrics.http, place);
                     let mut limits = limits.clone();
-                    if places.available_permits() < limits.max_connections / 2 {
+                    // Also between two requests, so only when nearly all places are taken.
+                    if places.available_permits() < limits.max_connections / 8 {
                         limits.header_timeout = limits.header_timeout.min(HURRIED_HEADER_TIMEOUT);
                     }
                     connections.spawn(connection(stream, router.clone(), limits, shutdown.clone(), open));

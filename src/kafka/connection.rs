@@ -24,6 +24,7 @@ use super::frame::{Request, RequestHead};
 use super::frame_reader::{Frame, FrameReader, PROGRESS_BYTES, PROGRESS_TIME, ReadFrameError};
 use super::gate::Gate;
 use super::handlers::api_versions::unsupported;
+use super::holders;
 use super::listener::Listener;
 use super::walker::Schema;
 use super::{Context, HandlerError};
@@ -304,7 +305,7 @@ impl Connection {
     async fn write_large(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
         let mut holder = self.client.gate.hold_response(bytes.len());
         while !bytes.is_empty() {
-            let part = bytes.split_to(bytes.len().min(PROGRESS_BYTES));
+            let part = bytes.split_to(bytes.len().min(holders::PROGRESS_BYTES));
             tokio::select! {
                 written = self.write(part) => written?,
                 () = holder.must_go() => return Err(Closed::Slowest),

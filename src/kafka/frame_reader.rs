@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::Gate;
-use super::holders::Holder;
+use super::holders::{self, Holder};
 
 /// A frame as it came, and its share of the memory budget.
 pub(super) struct Frame {
@@ -75,6 +75,8 @@ struct Begun {
     deadline: Instant,
     /// When so much is there, the deadline moves.
     milestone: usize,
+    /// When so much is there, it has got on.
+    step: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -135,6 +137,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             holder: self.gate.hold_request(admitted),
             deadline,
             milestone: PROGRESS_BYTES,
+            step: holders::PROGRESS_BYTES,
         });
         Ok(())
     }
@@ -151,6 +154,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.len() >= begun.milestone {
             begun.deadline = Instant::now() + PROGRESS_TIME;
             begun.milestone = self.buffer.len() + PROGRESS_BYTES;
+        }
+        if self.buffer.len() >= begun.step {
+            begun.step = self.buffer.len() + holders::PROGRESS_BYTES;
             begun.holder.got_on();
         }
         if self.buffer.len() >= begun.admitted {
@@ -167,6 +173,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             begun.admitted += more;
             begun.holder.holds_more(more);
+            // It has waited for us, not we for it.
+            begun.holder.got_on();
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };

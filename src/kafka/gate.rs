@@ -76,8 +76,10 @@ impl Gate {
         let requests = Budget::new(limits.request_bytes);
         let for_small = limits.response_bytes / PART_FOR_SMALL;
         let responses = Budget::new(limits.response_bytes - for_small);
+        // Both are held by the same clients, and count together.
         let small_responses = Budget {
             holders: Arc::clone(&responses.holders),
+            most_bytes: limits.response_bytes / 2,
             ..Budget::new(for_small)
         };
         let (large_in_use, small_in_use) = (responses.in_use(), small_responses.in_use());
@@ -153,6 +155,8 @@ struct Budget {
     kibibytes: Arc<Semaphore>,
     total: u32,
     holders: Arc<Holders>,
+    /// What slow clients may hold before any of them must go.
+    most_bytes: usize,
 }
 
 impl Budget {
@@ -162,6 +166,7 @@ impl Budget {
             kibibytes: Arc::new(Semaphore::new(total as usize)),
             total,
             holders: Arc::default(),
+            most_bytes: bytes / 2,
         }
     }
 
@@ -180,7 +185,7 @@ impl Budget {
         loop {
             match timeout(SHORTAGE, taken.as_mut()).await {
                 Ok(permit) => return permit.ok(),
-                Err(_) => self.holders.cut_slowest(self.total as usize * 1024 / 2),
+                Err(_) => self.holders.cut_slowest(self.most_bytes),
             }
         }
     }

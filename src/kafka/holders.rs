@@ -11,10 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Whoever has got on in this time is spared.
-const GRACE: Duration = Duration::from_millis(500);
+/// Whoever has got on in this time is spared. Who waits for memory of ours does not get on either, so it is longer than a sync
+/// takes on a slow disk.
+const GRACE: Duration = Duration::from_secs(2);
+/// To have sent or read so much is to have got on.
+pub(super) const PROGRESS_BYTES: usize = 64 << 10;
 /// Of those who have not, this part goes at a time, the slowest first…
-const PART: usize = 2;
+const PART: usize = 4;
 /// …and then others get this long to make use of the room.
 const ROUND: Duration = Duration::from_millis(100);
 
@@ -134,7 +137,10 @@ mod tests {
         busy.got_on();
         holders.cut_slowest(30);
         assert!(goes(&slowest).await);
-        assert!(goes(&slow).await, "two of three, being half of them, rounded up");
+        assert!(!goes(&slow).await, "one of three, being a quarter of them, rounded up");
+        tokio::time::advance(ROUND).await;
+        holders.cut_slowest(30);
+        assert!(goes(&slow).await);
         tokio::time::advance(ROUND).await;
         holders.cut_slowest(30);
         assert!(!goes(&busy).await, "has just got on");

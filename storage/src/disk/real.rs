@@ -93,21 +93,26 @@ impl Disk for RealDisk {
         }
         let threads = MAX_JOBS_AT_ONCE.min(jobs.len());
         let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Mutex::new(Ok(())));
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let next = jobs.lock().next();
-                        let Some(job) = next else { break };
-                        if let Err(error) = job() {
-                            let mut outcome = outcome.lock();
-                            if outcome.is_ok() {
-                                *outcome = Err(error);
-                            }
-                        }
+        let work = || {
+            loop {
+                let next = jobs.lock().next();
+                let Some(job) = next else { break };
+                if let Err(error) = job() {
+                    let mut outcome = outcome.lock();
+                    if outcome.is_ok() {
+                        *outcome = Err(error);
                     }
-                });
+                }
             }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where the system gives no more threads, fewer do the work.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
         });
         outcome.into_inner()
     }
