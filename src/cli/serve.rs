@@ -1,12 +1,11 @@
 //! `riverlog serve`: the broker as a process.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
 
-use super::environment;
+use super::{environment, output};
 use crate::config::Settings;
 use crate::demo::service;
 use crate::server::Server;
@@ -52,7 +51,7 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
         true => Some(service::start_job(server.broker()).await?),
         false => None,
     };
-    announce(&server, started).context("standard output")?;
+    announce(&server, started)?;
     let signal = tokio::select! {
         signal = signals.first() => signal,
         () = stdin_end(), if args.until_stdin_ends => "end of standard input",
@@ -71,24 +70,19 @@ async fn stdin_end() {
     let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
 }
 
-/// Where everything is, in lines that scripts may parse: the name first, then the value. Flushed at once,
-/// because whoever started this process waits for the first line.
-fn announce(server: &Server, started: Instant) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "riverlog {} ready in {} ms",
-        env!("CARGO_PKG_VERSION"),
-        started.elapsed().as_millis()
-    )?;
+/// Where everything is, in lines that scripts may parse: the name first, then the value. Written at once, because whoever
+/// started this process waits for the first line, and may close the pipe when it has seen what it needs.
+fn announce(server: &Server, started: Instant) -> anyhow::Result<()> {
+    let (version, ms) = (env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
+    let mut text = format!("riverlog {version} ready in {ms} ms\n");
     for listener in server.listeners() {
-        write!(out, "  kafka  {}", listener.addr)?;
+        text += &format!("  kafka  {}", listener.addr);
         if listener.advertised != listener.addr.to_string() {
-            write!(out, "  advertised as {}", listener.advertised)?;
+            text += &format!("  advertised as {}", listener.advertised);
         }
-        writeln!(out)?;
+        text += "\n";
     }
-    writeln!(out, "  http   http://{}", server.http_addr())?;
-    writeln!(out, "  data   {}", server.data_dir().display())?;
-    out.flush()
+    text += &format!("  http   http://{}\n", server.http_addr());
+    text += &format!("  data   {}\n", server.data_dir().display());
+    output::print(&text)
 }

@@ -372,3 +372,28 @@ fn serve_warns_of_a_variable_that_means_nothing() {
         "{errors}"
     );
 }
+
+/// Whoever starts a server may close its output when it has said where it listens.
+#[test]
+fn serve_goes_on_when_nobody_reads_where_it_listens() {
+    let data = temp_dir();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args([
+            "serve",
+            "--kafka-addr",
+            "127.0.0.1:0",
+            "--http-addr",
+            "127.0.0.1:0",
+            "--until-stdin-ends",
+        ])
+        .arg("--data-dir")
+        .arg(data.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(server.stdout.take());
+    drop(server.stdin.take());
+    assert!(server.wait().unwrap().success());
+}

@@ -26,6 +26,8 @@ impl Server {
     pub async fn start(binary: &Path, budget_bytes: u64, connections: usize) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("riverlog-overload-").tempdir()?;
         let mut command = Command::new(binary);
+        // Of the gate, for a test.
+        command.env_remove("RIVERLOG_KILLS");
         command.args([
             "serve",
             "--kafka-addr",
