@@ -1,7 +1,7 @@
 //! `cargo evidence CAMPAIGN`: tries to make Riverlog lose, double or misserve an acknowledged record.
 //!
-//! Every campaign is seeded, shows how far it is, and notes what it has done in [`log::Log`], so that it goes on where it
-//! was when it is started again. `cargo evidence table` prints the table of the README from these notes.
+//! Every campaign shows how far it is and notes what it has done in [`log::Log`]. Those with seeds go on behind what is noted
+//! when they are started again; the others are short and run whole. `cargo evidence table` sums the notes up.
 
 mod bit_rot;
 mod campaign;
