@@ -288,6 +288,11 @@ impl Content {
         !self.stale.is_empty()
     }
 
+    /// Whether a power cut changes nothing.
+    pub fn is_as_on_disk(&self) -> bool {
+        !self.has_dirty() && !self.has_stale() && self.cached_len == self.durable_len && self.errors == 0
+    }
+
     /// What a power cut leaves.
     pub fn cut_power(&mut self, rng: &mut SmallRng) {
         let survival = Survival::draw(rng);

@@ -66,7 +66,8 @@ pub struct SimulatedDisk {
 #[derive(Clone)]
 struct State {
     names: Directories,
-    files: BTreeMap<Node, Content>,
+    /// Shared between copies of the disk until one of them changes a file.
+    files: BTreeMap<Node, Arc<Content>>,
     directories: BTreeSet<Node>,
     paths: BTreeMap<Node, PathBuf>,
     next_node: Node,
@@ -178,8 +179,14 @@ impl State {
         Ok((directory, name.to_owned()))
     }
 
+    fn content(&self, node: Node) -> io::Result<&Content> {
+        let file = self.files.get(&node).ok_or_else(|| eio("the file is gone"))?;
+        Ok(file)
+    }
+
     fn file(&mut self, node: Node) -> io::Result<&mut Content> {
-        self.files.get_mut(&node).ok_or_else(|| eio("the file is gone"))
+        let file = self.files.get_mut(&node).ok_or_else(|| eio("the file is gone"))?;
+        Ok(Arc::make_mut(file))
     }
 
     fn path_of(&self, node: Node) -> PathBuf {
@@ -198,7 +205,7 @@ impl State {
     }
 
     fn used_bytes(&self) -> u64 {
-        let linked = self.names.all().filter_map(|(_, _, node)| self.files.get(&node));
+        let linked = self.names.all().filter_map(|node| self.files.get(&node));
         linked.map(|file| file.page_count() * PAGE_LEN as u64).sum()
     }
 
@@ -285,15 +292,12 @@ impl State {
         if !self.faults.is_empty() && self.strikes(Operation::Read, &self.path_of(node)) {
             return Err(eio("read"));
         }
-        let mut rng = self.rng.clone();
-        let reads_per_eviction = self.reads_per_eviction;
-        let file = self.file(node)?;
-        if file.has_stale() && rng.random_ratio(1, reads_per_eviction) {
-            file.evict(&mut rng);
+        if self.content(node)?.has_stale() && self.rng.random_ratio(1, self.reads_per_eviction) {
+            let mut rng = self.rng.clone();
+            self.file(node)?.evict(&mut rng);
+            self.rng = rng;
         }
-        let read = file.read(buf, pos);
-        self.rng = rng;
-        Ok(read)
+        Ok(self.content(node)?.read(buf, pos))
     }
 }
 
@@ -335,8 +339,8 @@ impl SimulatedDisk {
             state.rng = SmallRng::seed_from_u64(rng.random());
             let mut rng = state.rng.clone();
             state.names.cut_power(&mut rng);
-            for file in state.files.values_mut() {
-                file.cut_power(&mut rng);
+            for file in state.files.values_mut().filter(|file| !file.is_as_on_disk()) {
+                Arc::make_mut(file).cut_power(&mut rng);
             }
             state.rng = rng;
         }
@@ -460,7 +464,7 @@ impl SimulatedDisk {
         let state = self.state.lock();
         let dirty = |path: &PathBuf| {
             let file = state.find(path).and_then(|node| state.files.get(&node));
-            file.is_some_and(Content::has_dirty)
+            file.is_some_and(|file| file.has_dirty())
         };
         paths.filter(dirty).collect()
     }
@@ -494,14 +498,14 @@ impl Disk for SimulatedDisk {
                 let place = state.place(path)?;
                 let node = state.next_node;
                 state.next_node += 1;
-                state.files.insert(node, Content::default());
+                state.files.insert(node, Arc::default());
                 state.paths.insert(node, path.to_owned());
                 state.change_names(path, vec![(place, Some(node))])?;
                 node
             }
             (None, _) => return Err(not_found(path)),
         };
-        let told = AtomicU64::new(state.file(node)?.errors);
+        let told = AtomicU64::new(state.content(node)?.errors);
         let writable = mode != Open::Read;
         Ok(Arc::new(SimulatedFile {
             disk: self.clone(),
@@ -665,9 +669,9 @@ impl DiskFile for SimulatedFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let mut state = self.disk.state.lock();
+        let state = self.disk.state.lock();
         state.alive()?;
-        Ok(state.file(self.node)?.len())
+        Ok(state.content(self.node)?.len())
     }
 
     fn allocate(&self, pos: u64, len: u64) -> io::Result<()> {

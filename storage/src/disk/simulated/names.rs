@@ -14,7 +14,8 @@ use rand::rngs::SmallRng;
 pub(super) type Node = u64;
 pub(super) const ROOT: Node = 0;
 
-type Names = BTreeMap<(Node, String), Node>;
+/// By directory and name.
+type Names = BTreeMap<Node, BTreeMap<String, Node>>;
 
 /// What one step does: names that go, and a name that comes.
 #[derive(Clone, Debug)]
@@ -31,20 +32,17 @@ pub(super) struct Directories {
 
 impl Directories {
     pub fn get(&self, directory: Node, name: &str) -> Option<Node> {
-        self.cached.get(&(directory, name.to_owned())).copied()
+        self.cached.get(&directory)?.get(name).copied()
     }
 
     pub fn list(&self, directory: Node) -> Vec<(String, Node)> {
-        let from = (directory, String::new());
-        let names = self.cached.range(from..).take_while(|((d, _), _)| *d == directory);
-        names.map(|((_, name), node)| (name.clone(), *node)).collect()
+        let names = self.cached.get(&directory).into_iter().flatten();
+        names.map(|(name, node)| (name.clone(), *node)).collect()
     }
 
-    /// Every name that the kernel shows.
-    pub fn all(&self) -> impl Iterator<Item = (Node, &str, Node)> {
-        self.cached
-            .iter()
-            .map(|((directory, name), node)| (*directory, name.as_str(), *node))
+    /// What every name that the kernel shows stands for.
+    pub fn all(&self) -> impl Iterator<Item = Node> {
+        self.cached.values().flat_map(BTreeMap::values).copied()
     }
 
     /// One atomic step: all names change together.
@@ -92,10 +90,11 @@ impl Directories {
     }
 }
 
-fn set(names: &mut Names, key: &(Node, String), target: Option<Node>) {
+fn set(names: &mut Names, (directory, name): &(Node, String), target: Option<Node>) {
+    let names = names.entry(*directory).or_default();
     match target {
-        Some(node) => names.insert(key.clone(), node),
-        None => names.remove(key),
+        Some(node) => names.insert(name.clone(), node),
+        None => names.remove(name),
     };
 }
 
@@ -104,7 +103,9 @@ fn set(names: &mut Names, key: &(Node, String), target: Option<Node>) {
 fn apply(durable: &mut Names, step: &Step) {
     for (key, target) in &step.changes {
         if let Some(node) = target {
-            durable.retain(|_, n| n != node);
+            for names in durable.values_mut() {
+                names.retain(|_, n| n != node);
+            }
         }
         set(durable, key, *target);
     }
