@@ -12,6 +12,7 @@ use crate::codec::{self, CodecError};
 use crate::disk::{Disk, Open};
 use crate::error::OpenError;
 use crate::frame::Salt;
+use crate::planted::{Planted, planted};
 use crate::{LogId, Lsn};
 
 /// The version of everything in a data directory. A newer one is refused.
@@ -172,6 +173,26 @@ impl Manifest {
             });
         }
         Ok(best)
+    }
+
+    /// Makes sure of what was read before anything is done by it. A start that died may have renamed a copy and not synced the
+    /// directory, or replaced only the first one: a power cut, or damage, would bring the other one back, and it names files that
+    /// this one lets go.
+    pub fn secure(&self, disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+        if planted(Planted::TrustManifestName) {
+            return Ok(());
+        }
+        disk.sync_dir(dir).map_err(OpenError::io("cannot sync", dir))?;
+        for name in COPIES {
+            let path = dir.join(name);
+            let exists = disk.exists(&path).map_err(OpenError::io("cannot look at", &path))?;
+            let same = exists && Self::read(disk, &path)?.is_ok_and(|copy| copy.generation == self.generation);
+            if !same {
+                let bytes = self.encode().map_err(|error| OpenError::Catalog(error.to_string()))?;
+                replace_file(disk, &path, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// One copy.

@@ -37,6 +37,8 @@ pub enum Planted {
     SkipDirectorySync,
     /// Recovery loads the newest producer snapshot instead of the one that the manifest names. (3)
     NewestSnapshot,
+    /// A start goes by a manifest whose name a power cut may take back. (3)
+    TrustManifestName,
     /// Files go as soon as a log start is moved. (3)
     RemoveAtOnce,
     /// A frame that checks in one pass and not in the next is skipped. (4)
@@ -57,7 +59,7 @@ pub enum Planted {
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 24] = [
+pub const ALL: [Planted; 25] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -74,6 +76,7 @@ pub const ALL: [Planted; 24] = [
     Planted::FixCheckpointLate,
     Planted::SkipDirectorySync,
     Planted::NewestSnapshot,
+    Planted::TrustManifestName,
     Planted::RemoveAtOnce,
     Planted::AcceptUnstableFrame,
     Planted::SkipBelowStart,

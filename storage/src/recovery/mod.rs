@@ -51,7 +51,10 @@ pub(crate) fn recover(
     new_catalog: impl FnOnce() -> Catalog,
 ) -> Result<Recovered, OpenError> {
     let manifest = match Manifest::load(disk, data_dir)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            manifest.secure(disk, data_dir)?;
+            manifest
+        }
         None => first_manifest(disk, data_dir, new_catalog())?,
     };
     let mut state = state_of(disk, data_dir, &manifest, now_ms)?;

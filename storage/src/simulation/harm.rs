@@ -142,6 +142,17 @@ impl Simulation {
         self.after_crash()
     }
 
+    /// The machine will stop when the manifest has its new name, and before the directory is synced.
+    pub(super) fn stop_with_manifest_renamed(&self) {
+        self.note(|| "the next start stops with its manifest renamed".into());
+        self.disk.crash_at(Fault {
+            on: Some(Operation::Name),
+            path: "/manifest".into(),
+            // The creation of the new file.
+            skip: 1,
+        });
+    }
+
     /// Writes until the journal goes on in another file, unless something stops it.
     fn fill_journal_file(&mut self) -> Result<(), Violation> {
         let file = self.journal_file()?;

@@ -544,26 +544,29 @@ impl Simulation {
 
     /// Starts, at times after having been stopped in the middle of it.
     fn recover(&mut self) -> Result<(), Violation> {
-        for _ in 0..4 {
-            if self.rng.random_ratio(2, 3) {
+        let often = self.focus == Focus::HalfCheckpoints;
+        for number in 0..4 {
+            if self.rng.random_ratio(if often { 1 } else { 2 }, 3) {
                 break;
             }
-            let operations = self.rng.random_range(0..60);
-            self.disk.crash_after(operations);
+            // What only the page cache has is trusted by the next start, and lost with it.
+            let renamed_only = often && number == 0;
+            if renamed_only {
+                self.stop_with_manifest_renamed();
+            } else {
+                let operations = self.rng.random_range(0..60);
+                self.note(|| format!("the next start stops after {operations} operations"));
+                self.disk.crash_after(operations);
+            }
             let engine = self.open();
-            self.note(|| {
-                format!(
-                    "a start that stops after {operations} operations: {:?}",
-                    engine.as_ref().err()
-                )
-            });
+            self.note(|| format!("a start that stops: {:?}", engine.as_ref().err()));
             if let Err(error) = &engine {
                 let excused = self.disk.has_crashed() || self.is_unstable(error);
                 ensure!(excused, "start refused: {error}");
             }
             drop(engine);
             self.report.crashes_in_recovery += 1;
-            let power = self.rng.random();
+            let power = !renamed_only && (often || self.rng.random());
             self.disk = self.after_stop(power);
         }
         for _ in 0..100 {

@@ -123,6 +123,7 @@ mod planted {
         fix_checkpoint_late: FixCheckpointLate,
         skip_directory_sync: SkipDirectorySync,
         newest_snapshot: NewestSnapshot,
+        trust_manifest_name: TrustManifestName,
         remove_at_once: RemoveAtOnce,
         accept_unstable_frame: AcceptUnstableFrame,
         skip_below_start: SkipBelowStart,

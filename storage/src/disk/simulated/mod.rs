@@ -46,7 +46,7 @@ pub enum Operation {
     Read,
 }
 
-/// A call that will fail with EIO.
+/// A call that will fail with EIO, or at which the machine will stop.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// Which kind of call; none is any that changes the disk.
@@ -77,6 +77,8 @@ struct State {
     /// One read in so many lets the kernel evict pages: memory is at times short and at times not.
     reads_per_eviction: u32,
     faults: Vec<Fault>,
+    /// The call at which the machine stops.
+    stop_at: Option<Fault>,
     /// Operations until the machine stops.
     budget: Option<u64>,
     /// Operations until there is no space left.
@@ -87,6 +89,19 @@ struct State {
     operations: u64,
     reads: u64,
     history: u32,
+}
+
+impl Fault {
+    /// Whether it is this call; counts those that come before.
+    fn is_due(&mut self, on: Operation, path: &Path) -> bool {
+        let meant = self.on.map_or(on != Operation::Read, |kind| kind == on);
+        if !meant || !path.to_string_lossy().contains(&self.path) {
+            return false;
+        }
+        let due = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        due
+    }
 }
 
 fn crashed() -> io::Error {
@@ -128,32 +143,25 @@ impl State {
         history.update(path.as_os_str().as_encoded_bytes());
         history.update(detail);
         self.history = history.finalize();
-        if let Some(left) = &mut self.budget {
-            if *left == 0 {
-                self.crashed = true;
-                self.struck.get_or_insert_with(|| (on, path.into()));
-                return Ok(Fate::Crash);
-            }
-            *left -= 1;
+        let stops = self.stop_at.as_mut().is_some_and(|call| call.is_due(on, path))
+            || self.budget.is_some_and(|left| left == 0);
+        if stops {
+            self.crashed = true;
+            self.struck.get_or_insert_with(|| (on, path.into()));
+            return Ok(Fate::Crash);
         }
+        self.budget = self.budget.map(|left| left - 1);
         Ok(if self.strikes(on, path) { Fate::Fail } else { Fate::Done })
     }
 
     /// Whether a fault strikes this call.
     fn strikes(&mut self, on: Operation, path: &Path) -> bool {
-        let text = path.to_string_lossy();
-        for (index, fault) in self.faults.iter_mut().enumerate() {
-            let meant = fault.on.map_or(on != Operation::Read, |kind| kind == on);
-            if meant && text.contains(&fault.path) {
-                if fault.skip == 0 {
-                    self.faults.remove(index);
-                    self.struck.get_or_insert_with(|| (on, path.into()));
-                    return true;
-                }
-                fault.skip -= 1;
-            }
+        let due = self.faults.iter_mut().position(|fault| fault.is_due(on, path));
+        if let Some(index) = due {
+            self.faults.remove(index);
+            self.struck.get_or_insert_with(|| (on, path.into()));
         }
-        false
+        due.is_some()
     }
 
     /// The node of a path.
@@ -315,6 +323,7 @@ impl SimulatedDisk {
             capacity_bytes: None,
             reads_per_eviction: 1,
             faults: Vec::new(),
+            stop_at: None,
             budget: None,
             full_after: None,
             struck: None,
@@ -352,6 +361,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock().clone();
         state.locks.clear();
         state.faults.clear();
+        state.stop_at = None;
         state.budget = None;
         state.full_after = None;
         state.struck = None;
@@ -373,6 +383,11 @@ impl SimulatedDisk {
     /// every call after it, reads too, fail.
     pub fn crash_after(&self, operations: u64) {
         self.state.lock().budget = Some(operations);
+    }
+
+    /// Stops the machine at a certain call, as [`Self::crash_after`] does.
+    pub fn crash_at(&self, call: Fault) {
+        self.state.lock().stop_at = Some(call);
     }
 
     /// Lets `operations` more calls that change the disk succeed; from then on there is no space for what needs some.
