@@ -229,6 +229,9 @@ impl Content {
             for (sector, _) in dirty.sectors.iter().enumerate().filter(|(_, s)| **s) {
                 put_sector(target, sector, sector_of(cached, sector));
             }
+            if self.stale.contains(&page) && target == &**cached {
+                self.stale.remove(&page);
+            }
         }
         self.durable_len = self.durable_len.max(self.cached_len);
     }

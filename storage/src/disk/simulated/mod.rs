@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -166,13 +166,9 @@ impl State {
 
     /// The node of a path.
     fn find(&self, path: &Path) -> Option<Node> {
-        let mut node = ROOT;
-        for component in path.components() {
-            if let Component::Normal(name) = component {
-                node = self.names.get(node, name.to_str()?)?;
-            }
-        }
-        Some(node)
+        // Much faster than by components; paths here have no dots.
+        let mut names = path.to_str()?.split('/').filter(|name| !name.is_empty());
+        names.try_fold(ROOT, |node, name| self.names.get(node, name))
     }
 
     /// The directory that holds a path, and the path's last name.
@@ -457,20 +453,19 @@ impl SimulatedDisk {
     /// Every file with its size, as a reader would see them.
     pub fn paths(&self) -> BTreeMap<PathBuf, u64> {
         let state = self.state.lock();
-        let mut files = BTreeMap::new();
-        let mut open = vec![(ROOT, PathBuf::from("/"))];
-        while let Some((directory, path)) = open.pop() {
-            for (name, node) in state.names.list(directory) {
-                let path = path.join(&name);
-                match state.files.get(&node) {
-                    Some(file) => {
-                        files.insert(path, file.len());
-                    }
-                    None => open.push((node, path)),
+        let mut files = Vec::new();
+        let mut open = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, node)) = open.pop() {
+            match state.files.get(&node) {
+                Some(file) => files.push((path, file.len())),
+                // In the order of the names, so that nothing is left to sort.
+                None => {
+                    let inside = state.names.list(node).into_iter().rev();
+                    open.extend(inside.map(|(name, node)| (path.join(name), node)));
                 }
             }
         }
-        files
+        files.into_iter().collect()
     }
 
     /// Files with bytes that are not on the disk yet.
