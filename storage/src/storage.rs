@@ -79,6 +79,22 @@ impl Storage {
         })))
     }
 
+    /// An engine without threads: whoever holds [`Self::engine`] drives its steps.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn by_hand(engine: Engine) -> Self {
+        Self(Arc::new(Inner {
+            engine: Arc::new(engine),
+            signals: Arc::default(),
+            threads: Mutex::default(),
+        }))
+    }
+
+    /// Its steps.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
     /// Asks for a write set to be written, without waiting. `done` is called once: after the write set is
     /// durable and published, on the committing thread (so it must be quick), or with a refusal.
     pub fn submit(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {

@@ -16,7 +16,7 @@ const READ_BYTES: usize = 4 * 1024 * 1024;
 const MAX_DECOMPRESSED_BYTES: usize = 256 * 1024 * 1024;
 
 pub(super) struct Loaded {
-    pub slots: HashMap<Arc<str>, Arc<Slot>>,
+    pub slots: BTreeMap<Arc<str>, Arc<Slot>>,
     pub unavailable: BTreeMap<u32, Arc<str>>,
     pub damaged: HashMap<Arc<str>, Damaged>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Loaded {
 /// a group of which a record cannot be read.
 pub(super) fn load(storage: &Storage, options: &GroupOptions) -> Loaded {
     let mut loaded = Loaded {
-        slots: HashMap::new(),
+        slots: BTreeMap::new(),
         unavailable: BTreeMap::new(),
         damaged: HashMap::new(),
     };
@@ -180,7 +180,7 @@ impl Replay {
         }
     }
 
-    fn fill(self, storage: &Storage, options: &GroupOptions, slots: &mut HashMap<Arc<str>, Arc<Slot>>) {
+    fn fill(self, storage: &Storage, options: &GroupOptions, slots: &mut BTreeMap<Arc<str>, Arc<Slot>>) {
         let Self {
             mut groups,
             mut offsets,

@@ -6,7 +6,7 @@
 //! - [`commits`]: offsets in and out. - [`admin`]: list, describe, delete.
 //! - [`load`]: from the log, at start. - [`upkeep`]: expiry, and the rewriting of a log that has grown.
 //! - [`timers`]: sessions and rebalances. - [`journal`]: from records to write sets, and back when they are durable.
-//! - [`damage`]: what could not be loaded. - [`memory`]: the bound on what members hold.
+//! - [`damage`]: what could not be loaded. - `simulation`: all of it on a simulated disk. - [`memory`]: the bound on what members hold.
 
 mod admin;
 mod commits;
@@ -18,6 +18,8 @@ mod load;
 mod memory;
 #[cfg(test)]
 mod memory_tests;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -90,7 +92,7 @@ struct Shared {
     partitions: u32,
     topic: RwLock<Option<Arc<Topic>>>,
     creating: tokio::sync::Mutex<()>,
-    slots: RwLock<HashMap<Arc<str>, Arc<Slot>>>,
+    slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     /// Partitions of [`OFFSETS_TOPIC`] that could not be loaded, and why. Their groups are not served.
     unavailable: BTreeMap<u32, Arc<str>>,
     /// Groups of which a record cannot be read. They are not served either.

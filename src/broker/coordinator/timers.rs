@@ -90,8 +90,15 @@ pub(super) async fn run(shared: Weak<Shared>, timers: Arc<Timers>, clock: Arc<dy
             return;
         }
         let Some(shared) = shared.upgrade() else { return };
-        for group in timers.take_due(clock.monotonic_ms()) {
-            shared.tick(&group);
+        shared.tick_due();
+    }
+}
+
+impl Shared {
+    /// Asks every group whose deadline has come.
+    pub(super) fn tick_due(&self) {
+        for group in self.timers.take_due(self.storage.clock().monotonic_ms()) {
+            self.tick(&group);
         }
     }
 }

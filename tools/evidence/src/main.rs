@@ -36,6 +36,8 @@ enum Campaign {
     Simulate(simulate::Args),
     /// A job on that storage: its output must be the batch answer, exactly once.
     SimulateJobs(simulate::Args),
+    /// Consumer groups on that storage: whatever their members and tools were told must stay so.
+    SimulateGroups(simulate::Args),
     /// Every byte of a small data directory flipped, every file cut at every length, missing, or an older copy.
     BitRot(campaign::CaseArgs),
     /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().campaign {
         Campaign::Simulate(args) => simulate::run(&args),
         Campaign::SimulateJobs(args) => simulate::run_jobs(&args),
+        Campaign::SimulateGroups(args) => simulate::run_groups(&args),
         Campaign::BitRot(args) => bit_rot::run(&args),
         Campaign::DiskFaults(args) => disk_faults::run(&args),
         Campaign::Crash(args) => crash::run(&args),

@@ -54,6 +54,19 @@ pub fn run_jobs(args: &Args) -> anyhow::Result<()> {
     })
 }
 
+/// The same for consumer groups: see `riverlog::broker::coordinator::simulation`.
+pub fn run_groups(args: &Args) -> anyhow::Result<()> {
+    run_seeds("simulate-groups", args, |seed| {
+        let report = riverlog::broker::coordinator::simulation::run(seed)?;
+        let word = if report.deletions > 0 {
+            "with deletions"
+        } else {
+            "crashes only"
+        };
+        Ok(word.to_owned())
+    })
+}
+
 fn run_seeds(name: &str, args: &Args, seed: impl Fn(u64) -> campaign::Outcome + Sync) -> anyhow::Result<()> {
     let first = args.from.map_or_else(|| Ok(Log::open()?.next_case(name)), anyhow::Ok)?;
     let mut next = first;
