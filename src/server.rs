@@ -253,36 +253,18 @@ fn raise_open_files_limit() -> Option<u64> {
 /// Fewer partitions or connections than this are worth a word.
 const FEW: usize = 1_000;
 
-/// Shares the files that may be open out: half of them to partitions, each of which has its active segment open twice while it
-/// is written; three eighths to Kafka connections, a sixteenth to HTTP. The rest is for readers, the journal and checkpoints: a
-/// broker out of files could write to no new segment, and would stop.
+/// Shares the files that may be open out: at most nine sixteenths of them are for Kafka connections, a sixteenth for HTTP, an eighth for
+/// readers, the journal and checkpoints: a broker out of files could write to no new segment, and would stop. What is left (a
+/// quarter, or more if fewer connections are allowed) is for partitions, each of which has its active segment open twice while
+/// it is written.
 fn share_open_files(config: &mut Config, open_files: Option<u64>) {
     let Some(files) = open_files.and_then(|files| usize::try_from(files).ok()) else {
         return;
     };
     let default = Config::new("");
-    for (name, configured, default, possible) in [
-        (
-            "max_partitions",
-            &mut config.broker.max_partitions,
-            default.broker.max_partitions,
-            files / 4,
-        ),
-        (
-            "kafka_max_connections",
-            &mut config.kafka.max_connections,
-            default.kafka.max_connections,
-            files / 8 * 3,
-        ),
-        (
-            "http_max_connections",
-            &mut config.http.max_connections,
-            default.http.max_connections,
-            files / 16,
-        ),
-    ] {
+    let fit = |name, configured: &mut usize, default: usize, possible: usize| {
         if possible >= *configured {
-            continue;
+            return;
         }
         // Nobody asked for the defaults, and most machines allow fewer of something than they do.
         if *configured != default || possible < FEW {
@@ -299,7 +281,19 @@ fn share_open_files(config: &mut Config, open_files: Option<u64>) {
             );
         }
         *configured = possible;
-    }
+    };
+    let kafka = &mut config.kafka.max_connections;
+    fit(
+        "kafka_max_connections",
+        kafka,
+        default.kafka.max_connections,
+        files / 16 * 9,
+    );
+    let http = &mut config.http.max_connections;
+    fit("http_max_connections", http, default.http.max_connections, files / 16);
+    let left = files / 8 * 7 - *kafka - *http;
+    let partitions = &mut config.broker.max_partitions;
+    fit("max_partitions", partitions, default.broker.max_partitions, left / 2);
 }
 
 #[cfg(test)]
