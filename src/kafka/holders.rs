@@ -93,7 +93,7 @@ impl Holders {
         if state.held_bytes < most_bytes || state.last_round.is_some_and(|last| now < last + ROUND) {
             return;
         }
-        state.last_round = Some(now);
+        let before = state.by_progress.len() + state.waiting.len();
         for _ in 0..state.by_progress.len().div_ceil(PART) {
             match state.by_progress.first_entry() {
                 Some(slowest) if slowest.key().0 + grace <= now => slowest.remove().notify_one(),
@@ -108,6 +108,10 @@ impl Holders {
                 state.waiting_bytes -= bytes;
                 cut.notify_one();
             }
+        }
+        // If nobody had to go, somebody who has waited for longer may ask at once.
+        if state.by_progress.len() + state.waiting.len() < before {
+            state.last_round = Some(now);
         }
     }
 }
@@ -241,8 +245,13 @@ mod tests {
         holders.cut_slowest(10, GRACE);
         assert!(!goes(&slow).await);
         tokio::time::advance(SHORT).await;
+        holders.cut_slowest(10, SHORT);
+        assert!(!goes(&slow).await);
         holders.cut_slowest(10, GRACE);
-        assert!(goes(&slow).await);
+        assert!(
+            goes(&slow).await,
+            "that others have waited for less is no reason to wait"
+        );
     }
 
     #[tokio::test(start_paused = true)]
