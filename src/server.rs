@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverlog_storage::{OpenError, Storage};
-use tokio::net::{TcpListener, lookup_host};
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::task::{JoinSet, unconstrained};
 
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, ConfigError, HostPort};
@@ -118,7 +118,9 @@ impl Server {
                 advertised_port: advertised.port,
             };
             let (broker, gate) = (Arc::clone(&broker), Arc::clone(&gate));
-            tasks.spawn(kafka::listener::serve(socket, listener, broker, gate, shutdown.token()));
+            // Whenever it has its turn among thousands of connections, it takes in all that have come.
+            let serve = kafka::listener::serve(socket, listener, broker, gate, shutdown.token());
+            tasks.spawn(unconstrained(serve));
         }
         let http = Http::new(
             Arc::clone(&broker),
@@ -126,7 +128,7 @@ impl Server {
             config.http.clone(),
             shutdown.token(),
         );
-        tasks.spawn(http::serve(http_socket, http));
+        tasks.spawn(unconstrained(http::serve(http_socket, http)));
         Ok(Self {
             data_dir: absolute(config.storage.data_dir),
             listeners,
@@ -221,9 +223,35 @@ async fn bind(config: &Config, what: &'static str, addr: &HostPort) -> Result<(T
     for candidate in &candidates {
         config.check_exposure(what, addr, *candidate)?;
     }
-    let socket = TcpListener::bind(candidates.as_slice()).await.map_err(failed)?;
+    let socket = listen_on_one(&candidates).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     Ok((socket, bound))
+}
+
+/// Clients that are not accepted yet; the system may allow fewer. One more is not heard: it asks again after a second, then after two,
+/// four and so on, so a short queue lets newcomers wait for long when many come at once.
+const BACKLOG: u32 = 4_096;
+
+fn listen_on_one(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for candidate in candidates {
+        match listen_on(*candidate) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Or connections of an earlier run, which the system still remembers, would keep the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Segments and connections are open files, and the usual soft limit of 1024 is meant for `select`. Gives the limit that holds
@@ -253,36 +281,18 @@ fn raise_open_files_limit() -> Option<u64> {
 /// Fewer partitions or connections than this are worth a word.
 const FEW: usize = 1_000;
 
-/// Shares the files that may be open out: half of them to partitions, each of which has its active segment open twice while it
-/// is written; three eighths to Kafka connections, a sixteenth to HTTP. The rest is for readers, the journal and checkpoints: a
-/// broker out of files could write to no new segment, and would stop.
+/// Shares the files that may be open out: at most nine sixteenths of them are for Kafka connections, a sixteenth for HTTP, an eighth for
+/// readers, the journal and checkpoints: a broker out of files could write to no new segment, and would stop. What is left (a
+/// quarter, or more if fewer connections are allowed) is for partitions, each of which has its active segment open twice while
+/// it is written.
 fn share_open_files(config: &mut Config, open_files: Option<u64>) {
     let Some(files) = open_files.and_then(|files| usize::try_from(files).ok()) else {
         return;
     };
     let default = Config::new("");
-    for (name, configured, default, possible) in [
-        (
-            "max_partitions",
-            &mut config.broker.max_partitions,
-            default.broker.max_partitions,
-            files / 4,
-        ),
-        (
-            "kafka_max_connections",
-            &mut config.kafka.max_connections,
-            default.kafka.max_connections,
-            files / 8 * 3,
-        ),
-        (
-            "http_max_connections",
-            &mut config.http.max_connections,
-            default.http.max_connections,
-            files / 16,
-        ),
-    ] {
+    let fit = |name, configured: &mut usize, default: usize, possible: usize| {
         if possible >= *configured {
-            continue;
+            return;
         }
         // Nobody asked for the defaults, and most machines allow fewer of something than they do.
         if *configured != default || possible < FEW {
@@ -299,7 +309,19 @@ fn share_open_files(config: &mut Config, open_files: Option<u64>) {
             );
         }
         *configured = possible;
-    }
+    };
+    let kafka = &mut config.kafka.max_connections;
+    fit(
+        "kafka_max_connections",
+        kafka,
+        default.kafka.max_connections,
+        files / 16 * 9,
+    );
+    let http = &mut config.http.max_connections;
+    fit("http_max_connections", http, default.http.max_connections, files / 16);
+    let left = files / 8 * 7 - *kafka - *http;
+    let partitions = &mut config.broker.max_partitions;
+    fit("max_partitions", partitions, default.broker.max_partitions, left / 2);
 }
 
 #[cfg(test)]

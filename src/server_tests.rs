@@ -102,9 +102,10 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn open_files_are_shared_out() {
-    let shares = |open_files| {
+    let shares_with = |max_connections, open_files| {
         let mut config = Config::ephemeral("data");
-        config.broker.max_partitions = 1_000;
+        config.broker.max_partitions = 5_000;
+        config.kafka.max_connections = max_connections;
         share_open_files(&mut config, open_files);
         (
             config.broker.max_partitions,
@@ -112,9 +113,17 @@ async fn open_files_are_shared_out() {
             config.http.max_connections,
         )
     };
-    assert_eq!(shares(Some(2_048)), (512, 768, 128));
-    assert_eq!(shares(Some(1 << 20)), (1_000, 20_000, 1_024));
-    assert_eq!(shares(None), (1_000, 20_000, 1_024));
+    let shares = |open_files| shares_with(20_000, open_files);
+    assert_eq!(shares(Some(2_048)), (256, 1_152, 128));
+    assert_eq!(shares(Some(20_000)), (2_613, 11_250, 1_024));
+    assert_eq!(shares(Some(1 << 20)), (5_000, 20_000, 1_024));
+    assert_eq!(shares(None), (5_000, 20_000, 1_024));
+    // What connections may not use, partitions may.
+    assert_eq!(shares_with(1_000, Some(20_000)), (5_000, 1_000, 1_024));
+    for files in 0..2_000 {
+        let (partitions, kafka, http) = shares(Some(files));
+        assert!(2 * partitions + kafka + http <= files as usize / 8 * 7);
+    }
 
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::ephemeral(dir.path().join("data"));

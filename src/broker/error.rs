@@ -38,7 +38,7 @@ pub enum BrokerError {
     /// More partitions than the broker allows.
     #[error(
         "{requested} more partitions would exceed the limit of {limit} for this broker; delete topics, or raise \
-         max_partitions and the limit of open files (a partition counts as four)"
+         max_partitions and the limit of open files, or lower kafka_max_connections (a partition takes two files)"
     )]
     TooManyPartitions {
         /// Partitions asked for.

@@ -60,6 +60,8 @@ macro_rules! apis {
                 $(ApiKey::$key => {
                     let request = messages::$request::decode(&mut body, version)
                         .map_err(|error| HandlerError::Decode(error.to_string()))?;
+                    // What the handler does not keep of it shall be free.
+                    drop(body);
                     // Boxed: the largest handler's state would otherwise be every request's.
                     let response = Box::pin(handlers::$handler::handle(ctx, version, request)).await?;
                     encode(api.key, version, correlation_id, &response)

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,9 +23,8 @@ use tokio::time::{Instant, timeout};
 use super::api_versions::{self, Api};
 use super::frame::{Request, RequestHead};
 use super::frame_reader::{Frame, FrameReader, PROGRESS_BYTES, PROGRESS_TIME, ReadFrameError};
-use super::gate::Gate;
+use super::gate::{Gate, RequestShare};
 use super::handlers::api_versions::unsupported;
-use super::holders;
 use super::listener::Listener;
 use super::walker::Schema;
 use super::{Context, HandlerError};
@@ -35,10 +35,12 @@ use crate::shutdown::Token;
 const DRAIN: Duration = Duration::from_secs(1);
 /// Small responses that are ready together are sent together.
 const COALESCE_BYTES: usize = 16 * 1024;
+/// A client that reads so much of a large one has got on.
+const STEP_BYTES: usize = 16 * 1024;
 
 pub(super) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    writer: Writer,
     client: Client,
     /// In the order of the requests.
     in_flight: VecDeque<InFlight>,
@@ -57,11 +59,17 @@ struct Client {
     token: Token,
 }
 
+/// Where answers go.
+struct Writer {
+    stream: OwnedWriteHalf,
+    gate: Arc<Gate>,
+}
+
 /// A checked request with its place in the budget.
 struct Accepted {
     api: &'static Api,
     request: Request,
-    permit: OwnedSemaphorePermit,
+    share: RequestShare,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -71,8 +79,6 @@ struct InFlight {
     /// The outcome, once it is there and earlier ones are not.
     ready: Option<Answer>,
     api: ApiKey,
-    /// The memory that the request takes until it is answered.
-    _permit: OwnedSemaphorePermit,
 }
 
 struct Answer {
@@ -122,7 +128,10 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         Self {
             reader: FrameReader::new(reader, Arc::clone(&gate)),
-            writer,
+            writer: Writer {
+                stream: writer,
+                gate: Arc::clone(&gate),
+            },
             client: Client {
                 peer,
                 listener,
@@ -145,7 +154,9 @@ impl Connection {
         match self.serve().await {
             Ok(()) => {}
             // Counted, not logged: there may be thousands of them at once.
-            Err(reason @ (Closed::Slowest | Closed::Read(ReadFrameError::Slowest(_)))) => {
+            Err(
+                reason @ (Closed::Slowest | Closed::Read(ReadFrameError::Slowest(_) | ReadFrameError::NeedsMost(_))),
+            ) => {
                 self.client.gate.metrics().kafka.cut.inc();
                 tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
             }
@@ -176,7 +187,12 @@ impl Connection {
                 biased;
                 () = &mut requested, if drain_until.is_none() => drain_until = Some(Instant::now() + DRAIN),
                 answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
-                    self.send(answers).await?;
+                    tokio::select! {
+                        biased;
+                        sent = self.writer.send(answers) => sent?,
+                        // The client keeps the memory of its next request as long as it does not read.
+                        reason = self.reader.must_go() => return Err(reason.into()),
+                    }
                     self.last_active = Instant::now();
                 }
                 frame = self.reader.next(), if may_read => {
@@ -212,7 +228,7 @@ impl Connection {
         };
         if !api.serves(head.version) {
             return if api.key == ApiKey::ApiVersions {
-                self.answer_unsupported(head, frame.permit)
+                self.answer_unsupported(head)
             } else {
                 Err(not_served)
             };
@@ -225,7 +241,7 @@ impl Connection {
         let accepted = Accepted {
             api,
             request,
-            permit: frame.permit,
+            share: frame.share,
         };
         if self.in_flight.is_empty() || is_pipelined(api.key) {
             self.start(accepted).await;
@@ -238,7 +254,7 @@ impl Connection {
     /// Begins to answer. When this returns, the handler has done all that it can do without waiting; above all, a Produce
     /// has submitted its batches.
     async fn start(&mut self, accepted: Accepted) {
-        let Accepted { api, request, permit } = accepted;
+        let Accepted { api, request, share } = accepted;
         let ctx = Context {
             broker: Arc::clone(&self.client.broker),
             listener: Arc::clone(&self.client.listener),
@@ -246,7 +262,8 @@ impl Connection {
             peer: self.client.peer,
             gate: Arc::clone(&self.client.gate),
             token: self.client.token.clone(),
-            response_permit: parking_lot::Mutex::new(None),
+            request_share: Mutex::new(Some(share)),
+            response_permit: Mutex::new(None),
         };
         let mut answering: Answering = Box::pin(async move {
             let head = request.head;
@@ -261,38 +278,38 @@ impl Connection {
             answering,
             ready,
             api: api.key,
-            _permit: permit,
         });
     }
 
-    fn answer_unsupported(&mut self, head: RequestHead, permit: OwnedSemaphorePermit) -> Result<(), Closed> {
+    fn answer_unsupported(&mut self, head: RequestHead) -> Result<(), Closed> {
         let result = api_versions::encode(ApiKey::ApiVersions, 0, head.correlation_id, &unsupported());
         self.in_flight.push_back(InFlight {
             answering: Box::pin(std::future::pending()),
             ready: Some(Answer { result, _permit: None }),
             api: ApiKey::ApiVersions,
-            _permit: permit,
         });
         Ok(())
     }
+}
 
+impl Writer {
     async fn send(&mut self, answers: Vec<(ApiKey, Answer)>) -> Result<(), Closed> {
         let mut small = BytesMut::new();
         for (api, answer) in answers {
             let name = api_name(api);
             match answer.result {
                 Ok(bytes) if bytes.len() < COALESCE_BYTES => {
-                    self.client.gate.metrics().kafka_request(name, "ok");
+                    self.gate.metrics().kafka_request(name, "ok");
                     small.extend_from_slice(&bytes);
                 }
                 Ok(bytes) => {
-                    self.client.gate.metrics().kafka_request(name, "ok");
+                    self.gate.metrics().kafka_request(name, "ok");
                     self.write(small.split().freeze()).await?;
                     self.write_large(bytes).await?;
                 }
-                Err(HandlerError::NoResponse) => self.client.gate.metrics().kafka_request(name, "ok"),
+                Err(HandlerError::NoResponse) => self.gate.metrics().kafka_request(name, "ok"),
                 Err(error) => {
-                    self.client.gate.metrics().kafka_request(name, "closed");
+                    self.gate.metrics().kafka_request(name, "closed");
                     self.write(small.split().freeze()).await?;
                     return Err(Closed::Handler { api, error });
                 }
@@ -303,9 +320,9 @@ impl Connection {
 
     /// Writes what holds memory until it is written.
     async fn write_large(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
-        let mut holder = self.client.gate.hold_response(bytes.len());
+        let mut holder = self.gate.hold_response(bytes.len());
         while !bytes.is_empty() {
-            let part = bytes.split_to(bytes.len().min(holders::PROGRESS_BYTES));
+            let part = bytes.split_to(bytes.len().min(STEP_BYTES));
             tokio::select! {
                 written = self.write(part) => written?,
                 () = holder.must_go() => return Err(Closed::Slowest),
@@ -318,7 +335,7 @@ impl Connection {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
         while !bytes.is_empty() {
             let mut part = bytes.split_to(bytes.len().min(PROGRESS_BYTES));
-            match timeout(PROGRESS_TIME, self.writer.write_all_buf(&mut part)).await {
+            match timeout(PROGRESS_TIME, self.stream.write_all_buf(&mut part)).await {
                 Ok(written) => written.map_err(Closed::Write)?,
                 Err(_) => return Err(Closed::WriteStalled),
             }

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::gate::Gate;
-use super::holders::{self, Holder};
+use super::gate::{Gate, RequestShare};
+use super::holders::Holder;
 
 /// A frame as it came, and its share of the memory budget.
 pub(super) struct Frame {
     pub(super) bytes: Bytes,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) share: RequestShare,
 }
 
 /// Why reading ends.
@@ -31,6 +30,8 @@ pub(super) enum ReadFrameError {
     NoRoom(usize),
     #[error("a request of {0} bytes arrived more slowly than others that waited for its memory")]
     Slowest(usize),
+    #[error("there was no memory for a request of {0} bytes, and others needed less")]
+    NeedsMost(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -57,6 +58,8 @@ const FIRST_SHARE: usize = READ_CHUNK;
 pub(super) const PROGRESS_BYTES: usize = 512 * 1024;
 /// …in this time, or end. Who is slower holds memory that others need.
 pub(super) const PROGRESS_TIME: Duration = Duration::from_secs(30);
+/// With every so much it has got on, which counts when others wait for memory.
+const STEP_BYTES: usize = 16 * 1024;
 
 pub(super) struct FrameReader<R> {
     source: R,
@@ -70,7 +73,7 @@ struct Begun {
     length: usize,
     /// How much of it may be in memory by now.
     admitted: usize,
-    permit: OwnedSemaphorePermit,
+    share: RequestShare,
     holder: Holder,
     deadline: Instant,
     /// When so much is there, the deadline moves.
@@ -104,7 +107,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                     }
                     return Ok(Some(Frame {
                         bytes,
-                        permit: begun.permit,
+                        share: begun.share,
                     }));
                 }
                 None if self.fill().await? == 0 => {
@@ -114,6 +117,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 None => {}
             }
         }
+    }
+
+    /// Returns when a frame that is half there must go, while nobody reads because answers must be sent first.
+    pub(super) async fn must_go(&mut self) -> ReadFrameError {
+        let Some(begun) = &mut self.begun else {
+            return std::future::pending().await;
+        };
+        // If it waited for memory, it does not any more.
+        begun.holder.got_on();
+        begun.holder.must_go().await;
+        ReadFrameError::Slowest(begun.length)
     }
 
     async fn begin(&mut self) -> Result<(), ReadFrameError> {
@@ -127,17 +141,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             .ok_or(ReadFrameError::BadLength { length, max })?;
         let admitted = bytes.min(FIRST_SHARE);
         // Not read from until there is room: the sender's TCP window closes, and that is the back-pressure.
-        let permit = self.gate.admit_request(admitted).await.ok_or(ReadFrameError::Cut)?;
+        let share = self.gate.admit_request(admitted).await.ok_or(ReadFrameError::Cut)?;
         self.buffer.advance(LENGTH_BYTES);
         let deadline = Instant::now() + PROGRESS_TIME;
         self.begun = Some(Begun {
             length: bytes,
             admitted,
-            permit,
+            share,
             holder: self.gate.hold_request(admitted),
             deadline,
             milestone: PROGRESS_BYTES,
-            step: holders::PROGRESS_BYTES,
+            step: STEP_BYTES,
         });
         Ok(())
     }
@@ -156,25 +170,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             begun.milestone = self.buffer.len() + PROGRESS_BYTES;
         }
         if self.buffer.len() >= begun.step {
-            begun.step = self.buffer.len() + holders::PROGRESS_BYTES;
+            begun.step = self.buffer.len() + STEP_BYTES;
             begun.holder.got_on();
         }
         if self.buffer.len() >= begun.admitted {
             let more = begun.admitted.min(begun.length - begun.admitted);
+            let since = Instant::now();
+            begun.holder.waits(begun.length - begun.admitted);
             // Not for ever: several half-read frames could otherwise wait for each other's memory.
             let admitted = tokio::select! {
-                admitted = timeout_at(begun.deadline, self.gate.admit_request(more)) => admitted,
-                () = begun.holder.must_go() => return Err(ReadFrameError::Slowest(begun.length)),
+                admitted = timeout(PROGRESS_TIME, self.gate.admit_more_of_request(more)) => admitted,
+                () = begun.holder.must_go() => return Err(ReadFrameError::NeedsMost(begun.length)),
             };
             match admitted {
-                Ok(Some(permit)) => begun.permit.merge(permit),
+                Ok(Some(permit)) => begun.share.add(permit),
                 Ok(None) => return Err(ReadFrameError::Cut),
                 Err(_) => return Err(ReadFrameError::NoRoom(begun.length)),
             }
             begun.admitted += more;
             begun.holder.holds_more(more);
             // It has waited for us, not we for it.
-            begun.holder.got_on();
+            begun.deadline += since.elapsed();
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
@@ -270,12 +286,12 @@ mod tests {
     #[tokio::test]
     async fn the_budget_holds_back_what_does_not_fit() {
         let limits = Limits {
-            request_bytes: 4096,
+            request_bytes: 128 * 1024,
             ..Limits::default()
         };
         let gate = Gate::new(limits, Metrics::default());
-        let others = gate.admit_request(3000).await.unwrap();
-        let frame = [&2000_i32.to_be_bytes()[..], &[0; 2000]].concat();
+        let others = gate.admit_more_of_request(100 * 1024).await.unwrap();
+        let frame = [&20_000_i32.to_be_bytes()[..], &[0; 20_000]].concat();
         let mut reader = FrameReader::new(&frame[..], Arc::clone(&gate));
         assert!(
             tokio::time::timeout(Duration::from_millis(5), reader.next())
@@ -284,7 +300,7 @@ mod tests {
             "no room yet"
         );
         drop(others);
-        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 2000);
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 20_000);
     }
 
     #[tokio::test]
@@ -332,12 +348,92 @@ mod tests {
             ..Limits::default()
         };
         let gate = Gate::new(limits, Metrics::default());
-        let taken = gate.admit_request(900 * 1024).await.unwrap();
+        let taken = gate.admit_more_of_request(890 * 1024).await.unwrap();
         let frame = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
         let mut reader = FrameReader::new(&frame[..], Arc::clone(&gate));
         assert!(matches!(reader.next().await, Err(ReadFrameError::NoRoom(300_000))));
         drop((taken, reader));
         let mut reader = FrameReader::new(&frame[..], gate);
         assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 300_000);
+    }
+
+    /// A gate with one MiB for requests, of which all but what is for small ones is taken.
+    async fn exhausted() -> (Arc<Gate>, tokio::sync::OwnedSemaphorePermit) {
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let taken = gate.admit_more_of_request(896 * 1024).await.unwrap();
+        (gate, taken)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_frames_do_not_wait_behind_large_ones() {
+        let (gate, _taken) = exhausted().await;
+        let large = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
+        let mut waiting = FrameReader::new(&large[..], Arc::clone(&gate));
+        let waits = tokio::time::timeout(Duration::from_secs(1), waiting.next()).await;
+        assert!(waits.is_err(), "no room for all of it");
+        let frame = [&8000_i32.to_be_bytes()[..], &[0; 8000]].concat();
+        let mut small = FrameReader::new(&frame[..], gate);
+        assert_eq!(small.next().await.unwrap().unwrap().bytes.len(), 8000);
+    }
+
+    /// Both hold memory when others need it. The one whose bytes are all there waits for us, and is spared.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_us_is_spared_and_who_lets_us_wait_is_not() {
+        use tokio::io::AsyncWriteExt;
+
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let taken = gate.admit_more_of_request(256 * 1024).await.unwrap();
+        let (mut sender, receiver) = tokio::io::duplex(1 << 20);
+        let stalled = [&500_000_i32.to_be_bytes()[..], &[7; 270_000]].concat();
+        sender.write_all(&stalled).await.unwrap();
+        let mut slow = FrameReader::new(receiver, Arc::clone(&gate));
+        let slow = tokio::spawn(async move { slow.next().await.map(|_| ()) });
+        while gate.request_bytes_held() < 500_000 {
+            tokio::task::yield_now().await;
+        }
+        // More than is left while the slow one is there.
+        let frame = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
+        let read = FrameReader::new(&frame[..], Arc::clone(&gate)).next().await;
+        assert_eq!(read.unwrap().unwrap().bytes.len(), 300_000);
+        assert!(matches!(slow.await.unwrap(), Err(ReadFrameError::Slowest(500_000))));
+        drop(taken);
+    }
+
+    /// Together they need more than there is, and each has sent all of its own.
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_wait_for_each_other_do_not_do_so_for_long() {
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let since = Instant::now();
+        let reads = (0..6).map(|number| {
+            let length = 400_000 + 10_000 * number;
+            let frame = [&i32::to_be_bytes(length)[..], &vec![7; 500_000]].concat();
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move {
+                let read = FrameReader::new(&frame[..], gate).next().await;
+                read.map(|frame| frame.map(|frame| frame.bytes.len()))
+            })
+        });
+        let (mut came, mut went) = (0, 0);
+        for read in reads.collect::<Vec<_>>() {
+            match read.await.unwrap() {
+                Ok(_) => came += 1,
+                Err(ReadFrameError::NeedsMost(_)) => went += 1,
+                Err(other) => unreachable!("{other}"),
+            }
+        }
+        assert!(came > 0 && came + went == 6, "{came} came, {went} went");
+        assert!(since.elapsed() < PROGRESS_TIME, "on a clock that only waiting moves");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::holders::{Holder, Holders};
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ const SHORTAGE: Duration = Duration::from_millis(100);
 const PART_OF_FREE: usize = 8;
 /// When that is less than this, small answers do not wait behind large ones: they have memory of their own…
 const SMALL_BYTES: usize = 64 * 1024;
-/// …which is this part of all of it.
+/// …which is this part of all of it. So have small requests.
 const PART_FOR_SMALL: usize = 8;
 /// Reads of the log under way at a time. Each may find a batch that is larger than what was admitted.
 const CONCURRENT_READS: usize = 16;
@@ -65,6 +65,7 @@ pub struct Gate {
     metrics: Metrics,
     connections: Arc<Semaphore>,
     requests: Budget,
+    small_requests: Budget,
     responses: Budget,
     small_responses: Budget,
     reads: Semaphore,
@@ -73,23 +74,19 @@ pub struct Gate {
 impl Gate {
     /// A gate with nobody inside.
     pub fn new(limits: Limits, metrics: Metrics) -> Arc<Self> {
-        let requests = Budget::new(limits.request_bytes);
-        let for_small = limits.response_bytes / PART_FOR_SMALL;
-        let responses = Budget::new(limits.response_bytes - for_small);
-        // Both are held by the same clients, and count together.
-        let small_responses = Budget {
-            holders: Arc::clone(&responses.holders),
-            most_bytes: limits.response_bytes / 2,
-            ..Budget::new(for_small)
-        };
-        let (large_in_use, small_in_use) = (responses.in_use(), small_responses.in_use());
-        metrics.watch_memory("kafka_requests", limits.request_bytes, requests.in_use());
-        metrics.watch_memory("kafka_responses", limits.response_bytes, move || {
-            large_in_use() + small_in_use()
-        });
+        let (requests, small_requests) = Budget::with_small(limits.request_bytes);
+        let (responses, small_responses) = Budget::with_small(limits.response_bytes);
+        for (name, bytes, large, small) in [
+            ("kafka_requests", limits.request_bytes, &requests, &small_requests),
+            ("kafka_responses", limits.response_bytes, &responses, &small_responses),
+        ] {
+            let (large_in_use, small_in_use) = (large.in_use(), small.in_use());
+            metrics.watch_memory(name, bytes, move || large_in_use() + small_in_use());
+        }
         Arc::new(Self {
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             requests,
+            small_requests,
             responses,
             small_responses,
             reads: Semaphore::new(CONCURRENT_READS),
@@ -117,6 +114,12 @@ impl Gate {
         self.requests.holders.enter(bytes)
     }
 
+    /// How much requests that are being received hold.
+    #[cfg(test)]
+    pub(super) fn request_bytes_held(&self) -> usize {
+        self.requests.holders.held_bytes()
+    }
+
     /// For a response that is being sent.
     pub(super) fn hold_response(&self, bytes: usize) -> Holder {
         self.responses.holders.enter(bytes)
@@ -139,13 +142,43 @@ impl Gate {
         self.reads.acquire().await.ok()
     }
 
-    pub(super) async fn admit_request(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// For the beginning of a request, or a small one. It does not wait behind large ones.
+    pub(super) async fn admit_request(&self, bytes: usize) -> Option<RequestShare> {
+        let first = match self.requests.try_take(bytes) {
+            Some(permit) => permit,
+            None => self.small_requests.take(bytes).await?,
+        };
+        Some(RequestShare {
+            _first: first,
+            rest: None,
+        })
+    }
+
+    /// For more of a request.
+    pub(super) async fn admit_more_of_request(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.requests.take(bytes).await
     }
 
     /// Waits until so many bytes of response may be held in memory. Dropping the permit gives them back.
     pub async fn admit_response(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.responses.take(bytes).await
+    }
+}
+
+/// The memory that a request may take. Dropping it gives that back.
+#[derive(Debug)]
+pub(super) struct RequestShare {
+    _first: OwnedSemaphorePermit,
+    rest: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestShare {
+    /// More of what [`Gate::admit_more_of_request`] gave.
+    pub(super) fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.rest {
+            Some(rest) => rest.merge(more),
+            None => self.rest = Some(more),
+        }
     }
 }
 
@@ -160,14 +193,20 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(bytes: usize) -> Self {
-        let total = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self {
-            kibibytes: Arc::new(Semaphore::new(total as usize)),
-            total,
-            holders: Arc::default(),
-            most_bytes: bytes / 2,
-        }
+    /// One for all, and one for what is small. Both are held by the same clients, and count together.
+    fn with_small(bytes: usize) -> (Self, Self) {
+        let holders = Arc::<Holders>::default();
+        let budget = |part: usize| {
+            let total = u32::try_from(part / 1024).unwrap_or(u32::MAX).max(1);
+            Self {
+                kibibytes: Arc::new(Semaphore::new(total as usize)),
+                total,
+                holders: Arc::clone(&holders),
+                most_bytes: bytes / 2,
+            }
+        };
+        let for_small = bytes / PART_FOR_SMALL;
+        (budget(bytes - for_small), budget(for_small))
     }
 
     /// Tells how many bytes are taken.
@@ -176,16 +215,28 @@ impl Budget {
         move || total.saturating_sub(kibibytes.available_permits()) * 1024
     }
 
+    fn kibibytes_of(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(1024))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.total)
+    }
+
+    /// None if that would have to wait.
+    fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.kibibytes)
+            .try_acquire_many_owned(self.kibibytes_of(bytes))
+            .ok()
+    }
+
     /// None only if the semaphore was closed, which nobody does. One request larger than all of the budget takes all of it.
     async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(bytes.div_ceil(1024))
-            .unwrap_or(u32::MAX)
-            .clamp(1, self.total);
+        let wanted = self.kibibytes_of(bytes);
+        let since = Instant::now();
         let mut taken = std::pin::pin!(Arc::clone(&self.kibibytes).acquire_many_owned(wanted));
         loop {
             match timeout(SHORTAGE, taken.as_mut()).await {
                 Ok(permit) => return permit.ok(),
-                Err(_) => self.holders.cut_slowest(self.most_bytes),
+                Err(_) => self.holders.cut_slowest(self.most_bytes, since.elapsed()),
             }
         }
     }

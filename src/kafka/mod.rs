@@ -30,6 +30,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use self::gate::RequestShare;
 use crate::broker::Broker;
 use crate::shutdown::Token;
 
@@ -50,11 +51,18 @@ pub struct Context {
     pub gate: Arc<Gate>,
     /// Whoever waits for long must stop waiting when shutdown is requested.
     pub token: Token,
+    /// The memory of the request, held until it is answered.
+    request_share: Mutex<Option<RequestShare>>,
     /// The memory of a large response, held until it is sent.
     response_permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Context {
+    /// Gives the memory of the request back, of which nothing is kept while the answer is waited for.
+    pub fn request_is_done_with(&self) {
+        self.request_share.lock().take();
+    }
+
     /// Keeps a share of the memory budget until the response is sent, in place of the one kept before.
     pub fn hold_until_sent(&self, permit: Option<OwnedSemaphorePermit>) {
         *self.response_permit.lock() = permit;

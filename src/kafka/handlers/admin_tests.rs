@@ -44,6 +44,7 @@ impl World {
             peer: ([127, 0, 0, 1], 4_000).into(),
             gate: Gate::new(Limits::default(), Metrics::default()),
             token: shutdown.token(),
+            request_share: parking_lot::Mutex::new(None),
             response_permit: parking_lot::Mutex::new(None),
         };
         Self {

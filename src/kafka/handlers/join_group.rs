@@ -23,6 +23,8 @@ pub async fn handle(ctx: &Context, version: i16, request: JoinGroupRequest) -> R
         return Ok(refusal(version, Refused { error, member_id }));
     }
     let request = join_request(ctx, version, request);
+    // All of it was copied, and the others may take minutes to join. What groups keep has a bound of its own.
+    ctx.request_is_done_with();
     let result = tokio::select! {
         result = ctx.broker.groups().join(&group, request) => result,
         // A rebalance may take minutes; a broker that stops does not wait for it.
