@@ -6,8 +6,10 @@
 //! - [`ledger`]: what was sent, acknowledged and seen, and whether a log agrees.
 //! - [`reading`], [`patience`]: whole topics, and clients that wait for a server to come back.
 //! - [`stretch`]: so many kills or power cuts under that load, and the comparison.
+//! - [`http`]: requests over HTTP.
 //! - [`loop_disk`]: a file system whose power can be cut.
 
+pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod loop_disk;

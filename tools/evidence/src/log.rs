@@ -25,6 +25,9 @@ pub struct Note {
     /// From each crash of the real process to the next acknowledgement.
     #[serde(default)]
     pub recovered_ms: Vec<u64>,
+    /// What is no count: said as it is.
+    #[serde(default)]
+    pub remarks: Vec<String>,
     pub seconds: f64,
     /// Seconds since 1970.
     pub ended: u64,
@@ -100,16 +103,18 @@ fn commit() -> String {
     }
 }
 
-/// Counts by name, and how long it took to recover.
-pub fn in_words(outcomes: &BTreeMap<String, u64>, recovered_ms: &[u64]) -> String {
-    let mut words: Vec<String> = outcomes.iter().map(|(word, count)| format!("{word} {count}")).collect();
-    let mut sorted_ms = recovered_ms.to_vec();
+/// Counts by name, how long it took to recover, and remarks.
+pub fn in_words(note: &Note) -> String {
+    let outcomes = note.outcomes.iter();
+    let mut words: Vec<String> = outcomes.map(|(word, count)| format!("{word} {count}")).collect();
+    let mut sorted_ms = note.recovered_ms.clone();
     sorted_ms.sort_unstable();
     if let (Some(median_ms), Some(longest_ms)) = (sorted_ms.get(sorted_ms.len() / 2), sorted_ms.last()) {
         words.push(format!(
             "acknowledging again after {median_ms} ms (median), {longest_ms} ms (longest)"
         ));
     }
+    words.extend(note.remarks.iter().cloned());
     words.join(", ")
 }
 
@@ -128,6 +133,8 @@ pub fn print_table() -> anyhow::Result<()> {
                 sum.seconds += note.seconds;
                 sum.ended = sum.ended.max(note.ended);
                 sum.recovered_ms.extend(note.recovered_ms);
+                // Of several runs the last one's.
+                sum.remarks = note.remarks;
                 for (outcome, count) in note.outcomes {
                     *sum.outcomes.entry(outcome).or_default() += count;
                 }
@@ -138,7 +145,7 @@ pub fn print_table() -> anyhow::Result<()> {
     println!("commit {}\n", log.commit);
     println!("| campaign | cases | failures | what came of them | minutes |\n|---|---|---|---|---|");
     for (campaign, sum) in sums {
-        let outcomes = in_words(&sum.outcomes, &sum.recovered_ms);
+        let outcomes = in_words(&sum);
         let (count, failures, minutes) = (sum.count, sum.failures, sum.seconds / 60.0);
         println!("| {campaign} | {count} | {failures} | {outcomes} | {minutes:.1} |",);
     }

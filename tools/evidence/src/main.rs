@@ -13,6 +13,7 @@ mod mutants;
 mod overload;
 mod power_cut;
 mod simulate;
+mod soak;
 mod stretches;
 
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Campaign {
     Crash(crash::Args),
     /// The same with a power cut before each kill, on a file system of its own; needs root and loop mounts.
     PowerCut(power_cut::Args),
+    /// The same load for a long time without a crash: what the server needs must not grow.
+    Soak(soak::Args),
     /// Thousands of clients that mean no good against the real server, which must go on serving within its memory.
     Overload(overload::Args),
     /// Each planted bug must be found (needs `--features planted`).
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Campaign::DiskFaults(args) => disk_faults::run(&args),
         Campaign::Crash(args) => crash::run(&args),
         Campaign::PowerCut(args) => power_cut::run(&args),
+        Campaign::Soak(args) => soak::run(&args),
         Campaign::Overload(args) => overload::run(&args),
         #[cfg(feature = "planted")]
         Campaign::Mutants(args) => mutants::run(&args),

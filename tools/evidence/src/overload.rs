@@ -68,14 +68,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     log.add(Note {
         campaign: format!("overload, {} connections", args.connections),
-        commit: String::new(),
-        first: 0,
         count: 1,
         failures: u64::from(!broken.is_empty()),
         outcomes: BTreeMap::from([(outcome.to_owned(), 1)]),
-        recovered_ms: Vec::new(),
         seconds: started.elapsed().as_secs_f64(),
-        ended: 0,
+        ..Note::default()
     })?;
     anyhow::ensure!(broken.is_empty(), "overload: {} bounds are broken", broken.len());
     println!("overload: all bounds held; noted in {}", log.path().display());

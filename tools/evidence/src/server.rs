@@ -139,11 +139,25 @@ impl Server {
     ///
     /// # Errors
     /// If it does not.
-    pub fn stop(mut self) -> anyhow::Result<()> {
+    pub fn stop(self) -> anyhow::Result<()> {
+        let (status, log) = self.terminate()?;
+        ensure!(status.success(), "after SIGTERM: {status}\n{log}");
+        Ok(())
+    }
+
+    /// SIGTERM, and how it ended, with its log. It must end by itself.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn terminate(mut self) -> anyhow::Result<(ExitStatus, String)> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).context("cannot stop the server")?;
         let status = wait(&mut self.child)?;
-        ensure!(status.success(), "after SIGTERM: {status}\n{}", self.log());
-        Ok(())
+        Ok((status, self.log()))
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What the server has logged so far.

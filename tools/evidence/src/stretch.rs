@@ -43,6 +43,13 @@ pub struct Figures {
     pub recovered_ms: Vec<u64>,
 }
 
+impl Figures {
+    /// One more of it.
+    pub fn count(&mut self, name: &str) {
+        *self.counts.entry(name.to_owned()).or_default() += 1;
+    }
+}
+
 impl Stretch<'_> {
     /// Runs it.
     ///
@@ -97,24 +104,8 @@ impl Stretch<'_> {
         Ok(Figures { counts, recovered_ms })
     }
 
-    /// Small journal files and checkpoints, so that crashes fall into rolling, recycling and trimming as well.
-    fn arguments(address: &str) -> [&str; 10] {
-        [
-            "--kafka-addr",
-            address,
-            "--journal-file-bytes",
-            "16777216",
-            "--checkpoint-bytes",
-            "4194304",
-            "--retention-interval-ms",
-            "200",
-            "--demo-job",
-            "--log=warn",
-        ]
-    }
-
     fn start(&self, address: &str) -> anyhow::Result<Server> {
-        Server::start(self.binary, self.data_dir, &Self::arguments(address))
+        Server::start(self.binary, self.data_dir, &arguments(address))
     }
 
     async fn crash(&self, server: Server, random: &mut SmallRng) -> anyhow::Result<Instant> {
@@ -126,7 +117,7 @@ impl Stretch<'_> {
     }
 
     async fn crash_while_starting(&self, address: &str, random: &mut SmallRng) -> anyhow::Result<Instant> {
-        let starting = Starting::spawn(self.binary, self.data_dir, &Self::arguments(address))?;
+        let starting = Starting::spawn(self.binary, self.data_dir, &arguments(address))?;
         sleep(Duration::from_micros(random.random_range(0..60_000))).await;
         self.cut_power(random).await?;
         starting.kill();
@@ -151,8 +142,25 @@ impl Stretch<'_> {
     }
 }
 
+/// Small journal files and checkpoints, so that crashes fall into rolling, recycling and trimming as well, and all of
+/// these happen often.
+pub fn arguments(address: &str) -> [&str; 10] {
+    [
+        "--kafka-addr",
+        address,
+        "--journal-file-bytes",
+        "16777216",
+        "--checkpoint-bytes",
+        "4194304",
+        "--retention-interval-ms",
+        "200",
+        "--demo-job",
+        "--log=warn",
+    ]
+}
+
 /// Waits until so many records were acknowledged.
-async fn acknowledge(server: &mut Server, load: &mut Load, enough: u64) -> anyhow::Result<()> {
+pub(crate) async fn acknowledge(server: &mut Server, load: &mut Load, enough: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     while load.acknowledged() < enough {
         load.check().map_err(|found| with_log(&found, server))?;
@@ -171,11 +179,11 @@ fn milliseconds_since(at: Instant) -> u64 {
     u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn with_log(found: &anyhow::Error, server: &Server) -> anyhow::Error {
+pub(crate) fn with_log(found: &anyhow::Error, server: &Server) -> anyhow::Error {
     anyhow::anyhow!("{found:#}\n{}", said(server))
 }
 
-fn said(server: &Server) -> String {
+pub(crate) fn said(server: &Server) -> String {
     let log = server.log();
     // A server in trouble repeats itself; how it began is what counts.
     let lines: Vec<&str> = log.lines().take(SAID_LINES).collect();

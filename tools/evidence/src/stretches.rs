@@ -25,6 +25,11 @@ pub struct RealArgs {
 }
 
 impl RealArgs {
+    /// What was asked for.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     pub fn binary(&self) -> anyhow::Result<Binary> {
         let path = self.riverlog.canonicalize().with_context(|| {
             let path = self.riverlog.display();
@@ -48,7 +53,7 @@ pub fn run(
     let log = Log::open()?;
     let mut next = args.seed.unwrap_or_else(|| log.next_case(name));
     let end = next + crashes;
-    println!("{name}: {crashes} crashes, --seed {next}, commit {}", log.commit());
+    println!("{name}: {crashes} cases, --seed {next}, commit {}", log.commit());
     let bar = ProgressBar::new(crashes).with_message(name.to_owned());
     bar.set_style(ProgressStyle::with_template(
         "{msg} [{elapsed_precise}] {bar:40} {pos}/{len} {eta} left",
@@ -75,7 +80,7 @@ pub fn run(
             Ok(figures) => {
                 note.outcomes = figures.counts;
                 note.recovered_ms = figures.recovered_ms;
-                let words = in_words(&note.outcomes, &note.recovered_ms);
+                let words = in_words(&note);
                 bar.suspend(|| println!("{name} --seed {next}: {count} in {:.0} s: {words}", note.seconds));
                 log.add(note)?;
             }
@@ -85,7 +90,7 @@ pub fn run(
                 note.failures = 1;
                 log.add(note)?;
                 bar.finish_and_clear();
-                bail!("{name} --seed {next} with {count} crashes FOUND: {found:#}");
+                bail!("{name} --seed {next} with {count} cases FOUND: {found:#}");
             }
         }
         next += count;
@@ -96,7 +101,7 @@ pub fn run(
 }
 
 /// Ends with an error when somebody wants the campaign to end, so that everything is put away.
-async fn interrupted<T>() -> anyhow::Result<T> {
+pub async fn interrupted<T>() -> anyhow::Result<T> {
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [Ok(interrupt), Ok(terminate), Ok(hangup)] = &mut signals else {
         bail!("cannot wait for signals");

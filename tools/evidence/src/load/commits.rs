@@ -10,7 +10,8 @@ use riverlog_client::{Client, CommittedOffset};
 use super::{MAIN_TOPIC, Setting};
 use crate::patience::{connect, patiently};
 
-const GROUP: &str = "evidence-group";
+/// Its name.
+pub const GROUP: &str = "evidence-group";
 
 /// What was committed.
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use riverlog::demo::model::{
     flight_record, format_utc, weather_record,
 };
 use riverlog::processing::dead_letter::REASON;
-use riverlog_client::{Client, Compression, Producer, Record, WriterOptions};
+use riverlog_client::{Client, Compression, Producer, Record, StoredRecord, WriterOptions};
 use tokio::time::{Instant, sleep};
 
 use super::Setting;
-use crate::patience::connect;
+use crate::patience::{connect, patiently};
 use crate::reading::{partitions, read_all};
 use crate::server::PATIENCE;
 
@@ -43,11 +43,16 @@ struct Input {
     weather: Vec<WeatherRow>,
     /// Values that it cannot decode, which must come out in the dead-letter topic.
     bad: Vec<String>,
+    /// How many of these there ever were.
+    all_bad: u64,
+    /// Answers that were right, and whose rows are forgotten.
+    settled: u64,
 }
 
 impl Flights {
-    /// Hour by hour the weather at each airport, some flights, and something that is neither.
-    pub(super) async fn fly(self: Arc<Self>, setting: Setting) -> anyhow::Result<()> {
+    /// Hour by hour the weather at each airport, some flights, and something that is neither. So long a pause is between
+    /// two hours.
+    pub(super) async fn fly(self: Arc<Self>, setting: Setting, pause: Duration) -> anyhow::Result<()> {
         let mut random = SmallRng::seed_from_u64(setting.seed ^ 0xf119_4275);
         let options = WriterOptions {
             compression: Compression::Lz4,
@@ -64,6 +69,7 @@ impl Flights {
             }
             writer.flush().await?;
             hour_ms += HOUR_MS;
+            sleep(pause).await;
         }
         // The end of the input: without it the last hours would stay open.
         let closing_ms = closing_time_ms(&self.input.lock().flights).max(hour_ms + 48 * HOUR_MS);
@@ -74,6 +80,33 @@ impl Flights {
             }
         }
         Ok(writer.flush().await?)
+    }
+
+    /// Compares what the job has answered so far, and forgets it, in the books and in the topics: so both can go on for ever.
+    ///
+    /// # Errors
+    /// When an answer is wrong, or comes again.
+    pub(super) async fn settle(&self, client: &Client) -> anyhow::Result<()> {
+        let answers = take(client, ANSWER_TOPIC).await?;
+        let letters = take(client, &dead_letter_topic()).await?;
+        {
+            let mut input = self.input.lock();
+            for record in answers {
+                let (key, value) = (text(record.key)?, text(record.value)?);
+                input.settle(&key, &value)?;
+            }
+            input.forget_settled();
+            for record in letters {
+                let letter = text(record.value)?;
+                let place = input.bad.iter().position(|bad| *bad == letter);
+                let place = place.with_context(|| format!("DOUBLED, or from nowhere: the dead letter {letter:?}"))?;
+                input.bad.swap_remove(place);
+            }
+        }
+        for ((topic, partition), committed) in client.committed(JOB).await? {
+            patiently(|| client.delete_records(&topic, partition, committed.offset)).await?;
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -88,12 +121,13 @@ impl Flights {
 
     async fn verify_answers(&self, client: &Client) -> anyhow::Result<u64> {
         let mut wanted = BTreeMap::new();
-        {
+        let settled = {
             let input = self.input.lock();
             for answer in batch_answer(&input.flights, &input.weather).values() {
                 wanted.insert(answer.key(), answer.to_json().map_err(anyhow::Error::msg)?);
             }
-        }
+            input.settled
+        };
         let waiting = Instant::now();
         let partitions = partitions(client, ANSWER_TOPIC).await?;
         loop {
@@ -109,7 +143,7 @@ impl Flights {
             if got.len() >= wanted.len() {
                 let other = got.iter().find(|(key, value)| wanted.get(*key) != Some(value));
                 ensure!(got == wanted, "the job's answers differ: {other:?}");
-                return Ok(got.len() as u64);
+                return Ok(settled + got.len() as u64);
             }
             let (got, wanted) = (got.len(), wanted.len());
             ensure!(waiting.elapsed() < PATIENCE, "the job gave {got} answers of {wanted}");
@@ -118,7 +152,7 @@ impl Flights {
     }
 
     async fn verify_dead_letters(&self, client: &Client) -> anyhow::Result<()> {
-        let topic = format!("{JOB}.dead-letter");
+        let topic = dead_letter_topic();
         let mut got = Vec::new();
         for partition in read_all(client, &topic, partitions(client, &topic).await?)
             .await?
@@ -145,6 +179,24 @@ impl Flights {
         );
         Ok(())
     }
+}
+
+/// Where the job puts what it cannot decode.
+pub fn dead_letter_topic() -> String {
+    format!("{JOB}.dead-letter")
+}
+
+/// Reads a topic, and deletes what was read.
+async fn take(client: &Client, topic: &str) -> anyhow::Result<Vec<StoredRecord>> {
+    let mut all = Vec::new();
+    for (partition, read) in read_all(client, topic, partitions(client, topic).await?).await? {
+        if let Some(last) = read.records.last() {
+            let behind = last.offset + 1;
+            patiently(|| client.delete_records(topic, partition, behind)).await?;
+        }
+        all.extend(read.records);
+    }
+    Ok(all)
 }
 
 async fn verify_offsets(client: &Client) -> anyhow::Result<()> {
@@ -204,7 +256,8 @@ impl Input {
                 self.flights.push(flight);
             }
         }
-        let bad = format!("this is not a flight: {}", self.bad.len());
+        let bad = format!("this is not a flight: {}", self.all_bad);
+        self.all_bad += 1;
         let record = Record {
             value: Some(bad.clone().into()),
             timestamp_ms: hour_ms,
@@ -213,5 +266,29 @@ impl Input {
         records.push((FLIGHTS_TOPIC, record));
         self.bad.push(bad);
         Ok(records)
+    }
+
+    /// Compares an answer, and takes the flights that it is about out of the books.
+    fn settle(&mut self, key: &str, value: &str) -> anyhow::Result<()> {
+        let wanted = batch_answer(&self.flights, &self.weather);
+        let wanted = wanted.into_values().find(|answer| answer.key() == key);
+        let wanted = wanted.with_context(|| format!("DOUBLED, or from nowhere: the answer {key}: {value}"))?;
+        ensure!(
+            wanted.to_json().map_err(anyhow::Error::msg)? == value,
+            "the job answered {value}, and {wanted:?} is right"
+        );
+        self.flights
+            .retain(|row| row.origin != wanted.origin || row.time_hour != wanted.hour);
+        self.settled += 1;
+        Ok(())
+    }
+
+    /// Forgets the weather of hours of which all flights are settled.
+    fn forget_settled(&mut self) {
+        let Some(first) = self.flights.iter().map(|row| row.time_hour.clone()).min() else {
+            return;
+        };
+        // Times of this form stand in their order as text, too.
+        self.weather.retain(|row| row.time_hour >= first);
     }
 }

@@ -2,18 +2,23 @@
 //! them with what is there.
 
 mod commits;
+pub mod endless;
 mod flights;
 mod passing_topics;
 mod producers;
 mod replays;
 mod retention;
 mod trims;
+mod web;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use riverlog::demo::model::ANSWER_TOPIC;
 use riverlog_client::{Compression, NewTopic};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -38,6 +43,15 @@ struct Setting {
 }
 
 impl Setting {
+    fn new(binary: &Binary, address: &str, seed: u64) -> Self {
+        Self {
+            binary: binary.clone(),
+            address: address.to_owned(),
+            seed,
+            stop: Arc::default(),
+        }
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -61,7 +75,10 @@ pub struct Books {
     commits: Arc<commits::Commits>,
     passing_topics: Arc<passing_topics::PassingTopics>,
     replays: Arc<replays::Replays>,
-    flights: Arc<flights::Flights>,
+    /// The job's, if it is fed by this load.
+    flights: Option<Arc<flights::Flights>>,
+    /// Where HTTP is served, if it is used.
+    web: Option<(SocketAddr, Arc<web::Web>)>,
 }
 
 /// Creates the topics that the load, and the job, must find.
@@ -69,15 +86,44 @@ pub struct Books {
 /// # Errors
 /// When one cannot be created.
 pub async fn create_topics(address: &str) -> anyhow::Result<()> {
-    let client = connect(address).await?;
-    let inputs = flights::INPUTS.map(|name| (name, flights::PARTITIONS, -1));
+    create(address, flights::INPUTS.map(|name| (name, flights::PARTITIONS, -1))).await?;
+    create_round_topics(address).await
+}
+
+/// Those that are not the job's.
+///
+/// # Errors
+/// When one cannot be created.
+pub async fn create_round_topics(address: &str) -> anyhow::Result<()> {
     let topics = [
         (MAIN_TOPIC, PARTITIONS, -1),
         (COPY_TOPIC, PARTITIONS, -1),
         (TRIMMED_TOPIC, PARTITIONS, -1),
         (SHORT_TOPIC, 1, i64::try_from(retention::KEPT_BYTES)?),
     ];
-    for (name, partitions, kept_bytes) in inputs.into_iter().chain(topics) {
+    create(address, topics).await
+}
+
+/// Deletes every topic that is not the job's, nor the server's own, and the group that commits.
+///
+/// # Errors
+/// When one cannot be deleted.
+pub async fn delete_round_topics(address: &str) -> anyhow::Result<()> {
+    let client = connect(address).await?;
+    let dead_letters = flights::dead_letter_topic();
+    let [flights, weather] = flights::INPUTS;
+    let of_job = [flights, weather, ANSWER_TOPIC, &dead_letters];
+    for name in client.metadata(None, false).await?.topics.keys() {
+        if !of_job.contains(&name.as_str()) && !name.starts_with("__") {
+            client.delete_topic(name).await?;
+        }
+    }
+    Ok(client.delete_group(commits::GROUP).await?)
+}
+
+async fn create<const N: usize>(address: &str, topics: [(&str, i32, i64); N]) -> anyhow::Result<()> {
+    let client = connect(address).await?;
+    for (name, partitions, kept_bytes) in topics {
         let kept_bytes = kept_bytes.to_string();
         let configs = [
             ("retention.ms", "-1"),
@@ -95,14 +141,27 @@ pub async fn create_topics(address: &str) -> anyhow::Result<()> {
 }
 
 impl Load {
-    /// Starts everything.
+    /// Starts everything that survives a kill: all but HTTP.
     pub fn start(binary: &Binary, address: &str, seed: u64) -> Self {
-        let setting = Setting {
-            binary: binary.clone(),
-            address: address.to_owned(),
-            seed,
-            stop: Arc::default(),
-        };
+        let mut load = Self::without_job(binary, address, seed);
+        let flights = Arc::<flights::Flights>::default();
+        load.tasks
+            .spawn(flights.clone().fly(load.setting.clone(), Duration::ZERO));
+        load.books.flights = Some(flights);
+        load
+    }
+
+    /// Everything but the job's input, and HTTP as well: a round of what runs for long ([`endless`] feeds the job).
+    pub fn start_round(binary: &Binary, address: &str, http: SocketAddr, seed: u64) -> Self {
+        let mut load = Self::without_job(binary, address, seed);
+        let web = Arc::<web::Web>::default();
+        load.tasks.spawn(web.clone().publish(load.setting.clone(), http));
+        load.books.web = Some((http, web));
+        load
+    }
+
+    fn without_job(binary: &Binary, address: &str, seed: u64) -> Self {
+        let setting = Setting::new(binary, address, seed);
         // Seeds of their own, so that a record that strays into another topic does not look right there.
         let small = |topic, partitions, seed| Ledger::new(topic, partitions, 1, seed).with_largest_bytes(20_000);
         let books = Books {
@@ -113,7 +172,8 @@ impl Load {
             commits: Arc::default(),
             passing_topics: Arc::default(),
             replays: Arc::default(),
-            flights: Arc::default(),
+            flights: None,
+            web: None,
         };
         let mut tasks = JoinSet::new();
         for (producer, kind) in producers::KINDS.into_iter().enumerate() {
@@ -128,7 +188,6 @@ impl Load {
         tasks.spawn(books.commits.clone().commit(setting.clone()));
         tasks.spawn(books.passing_topics.clone().pass(setting.clone()));
         tasks.spawn(books.replays.clone().replay(setting.clone(), books.main.clone()));
-        tasks.spawn(books.flights.clone().fly(setting.clone()));
         Self { setting, books, tasks }
     }
 
@@ -140,13 +199,7 @@ impl Load {
     /// # Errors
     /// What a part of the load found, if it ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        match self.tasks.try_join_next() {
-            None => Ok(()),
-            Some(ended) => {
-                ended??;
-                bail!("a part of the load has ended by itself")
-            }
-        }
+        check(&mut self.tasks)
     }
 
     /// Lets everything that was handed over come to its end.
@@ -162,6 +215,16 @@ impl Load {
             ended??;
         }
         Ok(self.books)
+    }
+}
+
+fn check(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    match tasks.try_join_next() {
+        None => Ok(()),
+        Some(ended) => {
+            ended??;
+            bail!("a part of the load has ended by itself")
+        }
     }
 }
 
@@ -181,7 +244,15 @@ impl Books {
             .await?;
         self.commits.verify(&client).await?;
         self.passing_topics.verify(&client).await?;
-        let answers = self.flights.verify(&client).await?;
+        let answers = match &self.flights {
+            Some(flights) => flights.verify(&client).await?,
+            None => 0,
+        };
+        let mut over_http = 0;
+        if let Some((http, web)) = &self.web {
+            web.verify(*http).await?;
+            over_http = web.published();
+        }
         let acknowledged = [&self.main, &self.short, &self.trimmed].map(|ledger| ledger.acknowledged());
         let figures = [
             ("acknowledged records", acknowledged.iter().sum()),
@@ -190,7 +261,9 @@ impl Books {
             ("expired", expired),
             ("answers of the job", answers),
             ("topics deleted", self.passing_topics.deleted()),
+            ("over HTTP", over_http),
         ];
-        Ok(figures.map(|(name, figure)| (name.to_owned(), figure)).into())
+        let figures = figures.into_iter().filter(|(_, figure)| *figure > 0);
+        Ok(figures.map(|(name, figure)| (name.to_owned(), figure)).collect())
     }
 }
