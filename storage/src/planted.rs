@@ -53,11 +53,13 @@ pub enum Planted {
     ReadUnchecked,
     /// What does not check above C is called damage. (5)
     DamageAboveCheckpoint,
+    /// Files go although a backup is being copied that names them.
+    UnpinnedBackup,
 }
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 24] = [
+pub const ALL: [Planted; 25] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -82,6 +84,7 @@ pub const ALL: [Planted; 24] = [
     Planted::SyncThroughNewDescription,
     Planted::ReadUnchecked,
     Planted::DamageAboveCheckpoint,
+    Planted::UnpinnedBackup,
 ];
 
 #[cfg(feature = "planted")]
