@@ -6,13 +6,15 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::backup::{Backup, Pins};
 use crate::codec;
 use crate::disk::{Job, Open};
+use crate::error::{BackupError, OpenError};
 use crate::frame::Salt;
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal::{self, JournalFiles};
@@ -31,6 +33,10 @@ pub(crate) struct Checkpointer {
     generation: u64,
     salt: Salt,
     stage: Stage,
+    /// What a backup that is being copied needs.
+    pins: Weak<Pins>,
+    /// What would have been removed but for the pins.
+    withheld: Vec<Removal>,
 }
 
 enum Stage {
@@ -47,7 +53,6 @@ struct Fixed {
     dirty: Dirty,
     index_chunks: Vec<IndexChunk>,
     producers: Vec<ProducerSnapshot>,
-    superseded: Vec<PathBuf>,
     removals: Vec<Removal>,
     journal_bytes: u64,
     new_segments: u64,
@@ -80,6 +85,8 @@ impl Checkpointer {
             generation,
             salt,
             stage: Stage::Idle,
+            pins: Weak::new(),
+            withheld: Vec::new(),
         }
     }
 
@@ -90,7 +97,27 @@ impl Checkpointer {
 
     /// True if there is anything that a checkpoint would change.
     pub fn is_due(&self) -> bool {
-        self.shared.state.read().lsn > self.shared.checkpoint_lsn.load(Ordering::Relaxed)
+        let released = !self.withheld.is_empty() && self.pins.strong_count() == 0;
+        released || self.shared.state.read().lsn > self.shared.checkpoint_lsn.load(Ordering::Relaxed)
+    }
+
+    /// Pins what the manifest on the disk names, until the backup is dropped. Steps of a checkpoint that is running do no
+    /// harm: what it will write lies behind that, and what it will remove is looked at then.
+    pub fn backup(&mut self) -> Result<Backup, BackupError> {
+        if let Some(what) = self.shared.poisoned() {
+            return Err(BackupError::Poisoned(what));
+        }
+        if self.pins.strong_count() > 0 {
+            return Err(BackupError::Running);
+        }
+        let dir = &self.shared.options.data_dir;
+        let manifest = Manifest::load(&*self.shared.disk, dir)?.ok_or_else(|| OpenError::BadManifest {
+            dir: dir.clone(),
+            reason: "both copies are gone".into(),
+        })?;
+        let backup = Backup::of(self.shared.disk.clone(), dir, manifest)?;
+        self.pins = Arc::downgrade(backup.pins());
+        Ok(backup)
     }
 
     /// Does the next stage. Returns true while there are more.
@@ -167,7 +194,6 @@ impl Checkpointer {
             dirty: Dirty::default(),
             index_chunks: Vec::new(),
             producers: Vec::new(),
-            superseded: Vec::new(),
             removals: std::mem::take(&mut state.removals),
             journal_bytes,
             new_segments,
@@ -239,21 +265,10 @@ impl Checkpointer {
         journal::retire(&*shared.disk, &journal_dir, &self.journal_files, keep_from)
     }
 
-    fn trim(&self, fixed: &Fixed) -> io::Result<()> {
-        let shared = &self.shared;
+    fn trim(&mut self, fixed: &Fixed) -> io::Result<()> {
         self.trim_journal(fixed)?;
-        for path in &fixed.superseded {
-            if shared.disk.exists(path)? {
-                shared.disk.remove_file(path)?;
-            }
-        }
-        for removal in fixed
-            .removals
-            .iter()
-            .filter(|removal| removal.lsn <= fixed.manifest.checkpoint_lsn)
-        {
-            self.remove(&removal.what)?;
-        }
+        self.remove_dead(fixed)?;
+        let shared = &self.shared;
         self.note_checkpointed(fixed);
         shared.journal_bytes.fetch_sub(fixed.journal_bytes, Ordering::Relaxed);
         shared.new_segments.fetch_sub(fixed.new_segments, Ordering::Relaxed);
@@ -262,6 +277,20 @@ impl Checkpointer {
             .store(fixed.manifest.checkpoint_lsn, Ordering::Relaxed);
         shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         shared.sequencer.lock().expire_producers(shared.clock.now_ms());
+        Ok(())
+    }
+
+    /// Removes what the manifest does not name any more, but not what a backup still copies.
+    fn remove_dead(&mut self, fixed: &Fixed) -> io::Result<()> {
+        let pins = self.pins.upgrade().filter(|_| !planted(Planted::UnpinnedBackup));
+        let covered = |removal: &&Removal| removal.lsn <= fixed.manifest.checkpoint_lsn;
+        let dead = fixed.removals.iter().filter(covered).cloned();
+        for removal in std::mem::take(&mut self.withheld).into_iter().chain(dead) {
+            match pins.as_ref().is_some_and(|pins| pins.hold(&removal.what)) {
+                true => self.withheld.push(removal),
+                false => self.remove(&removal.what)?,
+            }
+        }
         Ok(())
     }
 
@@ -280,6 +309,10 @@ impl Checkpointer {
                 }
                 Ok(())
             }
+            Removed::Producers(path) => match disk.exists(path)? {
+                true => disk.remove_file(path),
+                false => Ok(()),
+            },
             Removed::Log(dir) => remove_log_dir(disk, dir),
         }
     }
@@ -313,16 +346,21 @@ impl Fixed {
         let old = published
             .stored_producers
             .map(|old| published.dir.join(snapshot_name(old)));
+        let superseded = |path| Removal {
+            lsn,
+            what: Removed::Producers(path),
+        };
         if published.fence.is_some() {
             return;
         }
         if published.producers.is_empty() {
-            self.superseded.extend(old);
+            self.removals.extend(old.map(superseded));
             published.stored_producers = None;
             return;
         }
         let path = published.dir.join(snapshot_name(lsn));
-        self.superseded.extend(old.filter(|old| *old != path));
+        let old = old.filter(|old| *old != path);
+        self.removals.extend(old.map(superseded));
         self.producers.push(ProducerSnapshot {
             path,
             lsn,

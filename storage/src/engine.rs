@@ -11,13 +11,14 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::backup::Backup;
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
 use crate::committer::{Committer, Step};
 use crate::damage::Damage;
 use crate::disk::Disk;
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{BackupError, OpenError, ReadError, WriteError};
 use crate::frame::Salt;
 use crate::journal::Journal;
 use crate::manifest::Fence;
@@ -190,6 +191,22 @@ impl Engine {
     /// True if anything was written since the last checkpoint.
     pub fn checkpoint_is_due(&self) -> bool {
         self.checkpointer.lock().is_due()
+    }
+
+    /// True while a checkpoint has begun and is not complete.
+    pub(crate) fn checkpoint_is_running(&self) -> bool {
+        self.checkpointer.lock().is_running()
+    }
+
+    /// A backup of what the last checkpoint covers, with its files pinned.
+    ///
+    /// # Errors
+    /// When another backup lives, storage is poisoned or closed, or the manifest cannot be read.
+    pub fn backup(&self) -> Result<Backup, BackupError> {
+        if self.lock.lock().is_none() {
+            return Err(BackupError::Closed);
+        }
+        self.checkpointer.lock().backup()
     }
 
     /// Submits the log start moves that retention asks for. Returns how many.

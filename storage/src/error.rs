@@ -212,6 +212,45 @@ pub enum OpenError {
     },
 }
 
+/// Why no backup was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Only one at a time: each keeps files from being removed.
+    #[error("another backup is being taken; try again when it has ended")]
+    Running,
+    /// A write or sync failed earlier: what is on the disk is not what was acknowledged.
+    #[error("storage is fenced after a failed write ({0}); restart to recover, then take the backup")]
+    Poisoned(String),
+    /// The storage is closed.
+    #[error("storage is closed")]
+    Closed,
+    /// What the backup would begin with cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] OpenError),
+}
+
+/// Why a backup was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is something in the directory.
+    #[error("{} holds {found:?}; restore into an empty directory (and remove what a restore that was cut short has left)", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files found.
+        found: String,
+    },
+    /// No data directory has such a file.
+    #[error("{0:?} is no file of a data directory")]
+    BadName(String),
+    /// The manifest is damaged or of another version.
+    #[error("the manifest of the backup does not check ({0})")]
+    BadManifest(String),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] OpenError),
+}
+
 impl OpenError {
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

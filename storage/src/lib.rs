@@ -8,12 +8,14 @@
 //! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
+//! - `backup`: a copy that is taken while everything goes on; `restore`: a directory made of one.
 //! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.
 //! - [`inspect`]: a directory that nobody has open, checked, shown and mended.
 //! - [`disk`], [`clock`]: the outside world, real and simulated.
 //!
 //! The contract is `docs/storage.md`; the bytes are in `docs/formats.md`.
 
+mod backup;
 pub mod batch;
 pub mod catalog;
 mod checkpoint;
@@ -47,6 +49,7 @@ mod producers;
 mod read;
 pub mod record;
 mod recovery;
+mod restore;
 mod retention;
 mod scrub;
 mod segment;
@@ -59,15 +62,17 @@ mod stats;
 mod storage;
 pub mod write_set;
 
+pub use backup::{Backup, BackupFile};
 pub use catalog::{CONTROL_TOPIC, Catalog, Topic};
 pub use committer::Step;
 pub use config::LogConfig;
 pub use damage::Damage;
 pub use engine::Health;
-pub use error::{OpenError, ReadError, WriteError};
+pub use error::{BackupError, OpenError, ReadError, RestoreError, WriteError};
 pub use manifest::Fence;
 pub use options::Options;
 pub use read::Fetched;
+pub use restore::{Restore, RestoredFile, is_restorable};
 pub use shared::Published;
 pub use stats::{SYNC_BUCKETS_US, Stats};
 pub use storage::Storage;

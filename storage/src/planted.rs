@@ -55,6 +55,8 @@ pub enum Planted {
     ReadUnchecked,
     /// What does not check above C is called damage. (5)
     DamageAboveCheckpoint,
+    /// Files go although a backup is being copied that names them.
+    UnpinnedBackup,
 }
 
 /// Every bug.
@@ -85,6 +87,7 @@ pub const ALL: [Planted; 25] = [
     Planted::SyncThroughNewDescription,
     Planted::ReadUnchecked,
     Planted::DamageAboveCheckpoint,
+    Planted::UnpinnedBackup,
 ];
 
 #[cfg(feature = "planted")]

@@ -43,7 +43,11 @@ pub(crate) struct Removal {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Removed {
+    /// With its index.
     Segment(Arc<SegmentFile>),
+    /// A producer snapshot that another one has superseded.
+    Producers(PathBuf),
+    /// A directory, with all that is in it.
     Log(PathBuf),
 }
 

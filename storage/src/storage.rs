@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use crate::backup::Backup;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::committer::Step;
 use crate::disk::{Disk, Open, RealDisk};
 use crate::engine::{Engine, Health};
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{BackupError, OpenError, ReadError, WriteError};
 use crate::options::Options;
 use crate::read::Fetched;
 use crate::shared::Published;
@@ -189,6 +190,23 @@ impl Storage {
     /// The last published frame.
     pub fn published_lsn(&self) -> Lsn {
         self.0.engine.shared.state.read().lsn
+    }
+
+    /// A backup of everything that is published now, and perhaps of more. Takes a checkpoint, so call it where blocking is
+    /// allowed. Files that the backup names are not removed while it lives: copy it and drop it, before the storage closes.
+    ///
+    /// # Errors
+    /// When another backup lives, or storage is poisoned or closed.
+    pub fn backup(&self) -> Result<Backup, BackupError> {
+        let (engine, published) = (&self.0.engine, self.published_lsn());
+        let covered = || engine.shared.checkpoint_lsn.load(Ordering::Relaxed) >= published;
+        // The maintenance thread may do some of the steps. What has begun is ended, because nobody else may see to it soon.
+        while !covered() || engine.checkpoint_is_running() {
+            if engine.checkpoint_step().is_err() {
+                break;
+            }
+        }
+        engine.backup()
     }
 
     /// Finishes what was submitted, takes a checkpoint and lets go of the directory. Everything later is

@@ -103,7 +103,7 @@ impl Tidying<'_> {
         let waiting = |path: &Path| {
             self.removals.iter().any(|removal| match &removal.what {
                 Removed::Segment(file) => file.path == path,
-                Removed::Log(_) => false,
+                Removed::Producers(_) | Removed::Log(_) => false,
             })
         };
         for name in &self.names {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod aftermath;
+mod backup;
 pub mod bit_rot;
 mod checks;
 pub mod disk_faults;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use self::backup::Copying;
 use self::ledger::{Attempt, AttemptId, Ledger, Violation, ensure};
 use self::traffic::{Profile, Traffic};
 use crate::clock::{Clock, ManualClock};
@@ -53,6 +55,7 @@ pub struct Report {
     pub fences: u64,
     pub refused_starts: u64,
     pub unstable_starts: u64,
+    pub backups: u64,
     pub operations: u64,
     pub history: u32,
 }
@@ -78,6 +81,7 @@ struct Simulation {
     answers: Answers,
     ledger: Ledger,
     traffic: Traffic,
+    copying: Option<Copying>,
     report: Report,
     /// What the run may do beyond stopping: let the disk fail, or damage what is on it.
     faulty: bool,
@@ -158,6 +162,7 @@ impl Simulation {
             answers: Answers::default(),
             ledger: Ledger::default(),
             traffic: Traffic::new(profile),
+            copying: None,
             report: Report::default(),
             faulty: seed % 4 == 2,
             damaging: seed % 4 == 3,
@@ -220,6 +225,9 @@ impl Simulation {
     }
 
     fn act(&mut self) -> Result<(), Violation> {
+        if self.copying.is_some() && self.rng.random_ratio(1, 4) {
+            return self.copy_some();
+        }
         if self.focus != Focus::Nothing && self.rng.random_ratio(1, 8) {
             return match self.focus {
                 Focus::TornFrames => self.tear(),
@@ -282,7 +290,7 @@ impl Simulation {
             }
             96..99 if self.faulty => self.arm_fault(),
             96.. if self.damaging && self.rng.random_ratio(1, 3) => self.damage_journal(),
-            _ => Ok(()),
+            _ => self.begin_backup(),
         }
     }
 
@@ -515,6 +523,7 @@ impl Simulation {
     /// Stops the machine by a power cut, or only the process.
     fn stop_by(&mut self, power: bool) {
         self.report.crashes += 1;
+        self.copying = None;
         self.engine = None;
         self.answers = Answers::default();
         self.report.power_cuts += u64::from(power);

@@ -62,6 +62,7 @@ impl Report {
         self.fences += other.fences;
         self.refused_starts += other.refused_starts;
         self.unstable_starts += other.unstable_starts;
+        self.backups += other.backups;
         self.operations += other.operations;
     }
 }
@@ -132,6 +133,7 @@ mod planted {
         sync_through_new_description: SyncThroughNewDescription,
         read_unchecked: ReadUnchecked,
         damage_above_checkpoint: DamageAboveCheckpoint,
+        unpinned_backup: UnpinnedBackup,
     }
 }
 
