@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -46,7 +47,7 @@ impl Log {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self {
             path: dir.join("log.jsonl"),
-            commit: commit(),
+            commit: COMMIT.clone(),
         })
     }
 
@@ -86,6 +87,9 @@ impl Log {
         writeln!(file, "{}", serde_json::to_string(&note)?).context("cannot note what was run")
     }
 }
+
+/// As of the start: a campaign may run for hours, and what is checked out then may be something else.
+static COMMIT: LazyLock<String> = LazyLock::new(commit);
 
 /// The commit of the sources, from git; a mark tells that something was changed since.
 fn commit() -> String {
