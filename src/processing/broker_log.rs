@@ -23,6 +23,8 @@ use crate::broker::{Broker, BrokerError, BrokerOptions, append::build_batches, c
 
 /// Batches of a state log may be as large as a write set; the engine keeps them far smaller.
 const STATE_MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// What a snapshot has replaced leaves the disk by whole segments. Those of the default size would keep a gigabyte of it.
+const STATE_SEGMENT_BYTES: usize = 16 << 20;
 /// How often a start is tried again when another instance of the job starts at the same moment.
 const START_ATTEMPTS: usize = 8;
 
@@ -164,6 +166,7 @@ impl Log for BrokerLog {
             ("retention.ms".to_owned(), "-1".to_owned()),
             ("retention.bytes".to_owned(), "-1".to_owned()),
             ("max.message.bytes".to_owned(), STATE_MAX_MESSAGE_BYTES.to_string()),
+            ("segment.bytes".to_owned(), STATE_SEGMENT_BYTES.to_string()),
         ]);
         // From here on the group of this name is the job's: no client commits to it, joins it or deletes it.
         let state = self.ensure_topic(&job_state_topic(job), Some(1), &configs)?;

@@ -6,9 +6,12 @@
 //! - [`ledger`]: what was sent, acknowledged and seen, and whether a log agrees.
 //! - [`reading`], [`patience`]: whole topics, and clients that wait for a server to come back.
 //! - [`stretch`]: so many kills or power cuts under that load, and the comparison.
+//! - [`faults`]: a disk that fails under that load, what the server says meanwhile, and the comparison.
 //! - [`http`]: requests over HTTP.
-//! - [`loop_disk`]: a file system whose power can be cut.
+//! - [`loop_disk`], [`fault_disk`]: a file system whose power can be cut, and one whose device fails.
 
+pub mod fault_disk;
+pub mod faults;
 pub mod http;
 pub mod ledger;
 pub mod load;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-const IMAGE_BYTES: u64 = 1 << 30;
+/// How large one is that nobody wants larger.
+const SIZE_BYTES: u64 = 1 << 30;
 
 /// A file system that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +21,49 @@ pub enum FileSystem {
     Ext4,
     /// Needs the Debian package xfsprogs.
     Xfs,
+}
+
+impl FileSystem {
+    /// As `mount` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+
+    /// Makes an empty one of what is in a file.
+    pub(crate) fn make(self, image: &Path) -> anyhow::Result<()> {
+        let (make, force) = match self {
+            Self::Ext4 => ("mkfs.ext4", "-F"),
+            Self::Xfs => ("mkfs.xfs", "-f"),
+        };
+        let made = run(Command::new("timeout").args(["60", make, "-q", force]).arg(image));
+        made.with_context(|| match self {
+            Self::Ext4 => "is the Debian package e2fsprogs installed?",
+            Self::Xfs => "is the Debian package xfsprogs installed?",
+        })
+    }
+
+    /// Mends what a failure of the device has left. (XFS does that when it is mounted.)
+    pub(crate) fn repair(self, image: &Path) -> anyhow::Result<()> {
+        if self == Self::Xfs {
+            return Ok(());
+        }
+        let check = Command::new("timeout")
+            .args(["60", "e2fsck", "-fy"])
+            .arg(image)
+            .output()?;
+        // 1: there were errors, and there are none any more.
+        let mended = matches!(check.status.code(), Some(0 | 1));
+        ensure!(
+            mended,
+            "e2fsck: {}: {}",
+            check.status,
+            String::from_utf8_lossy(&check.stdout)
+        );
+        Ok(())
+    }
 }
 
 /// It is about the machine, not about the server.
@@ -48,6 +92,11 @@ impl LoopDisk {
     /// # Errors
     /// When this machine cannot.
     pub fn new(dir: &Path, file_system: FileSystem) -> anyhow::Result<Self> {
+        Self::with_size(dir, file_system, SIZE_BYTES)
+    }
+
+    /// The same of another size.
+    pub(crate) fn with_size(dir: &Path, file_system: FileSystem, size_bytes: u64) -> anyhow::Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "it takes root to mount");
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let lock = File::open(dir)?;
@@ -60,17 +109,8 @@ impl LoopDisk {
         };
         disk.remove();
         std::fs::create_dir_all(&disk.mount)?;
-        File::create(&disk.image)?.set_len(IMAGE_BYTES)?;
-        let (make, force) = match file_system {
-            FileSystem::Ext4 => ("mkfs.ext4", "-F"),
-            FileSystem::Xfs => ("mkfs.xfs", "-f"),
-        };
-        run(Command::new("timeout").args(["60", make, "-q", force]).arg(&disk.image)).with_context(
-            || match file_system {
-                FileSystem::Ext4 => "is the Debian package e2fsprogs installed?",
-                FileSystem::Xfs => "is the Debian package xfsprogs installed?",
-            },
-        )?;
+        File::create(&disk.image)?.set_len(size_bytes)?;
+        file_system.make(&disk.image)?;
         disk.mount()?;
         let unsynced = disk.mount.join("unsynced");
         std::fs::write(&unsynced, "not synced")?;
@@ -102,7 +142,7 @@ impl LoopDisk {
     /// # Errors
     /// When it cannot be mounted again.
     pub fn restore_power(&self) -> anyhow::Result<()> {
-        self.unmount()?;
+        unmount(&self.mount)?;
         self.mount()
     }
 
@@ -113,19 +153,8 @@ impl LoopDisk {
             .arg(&self.mount))
     }
 
-    /// The loop device goes with the mount.
-    fn unmount(&self) -> anyhow::Result<()> {
-        run(Command::new("timeout").args(["60", "umount"]).arg(&self.mount))
-    }
-
     fn remove(&self) {
-        // Something may still be looking into it for a moment.
-        for _ in 0..50 {
-            match self.unmount() {
-                Err(error) if format!("{error:#}").contains("busy") => std::thread::sleep(Duration::from_millis(100)),
-                _ => break,
-            }
-        }
+        let _ = unmount(&self.mount);
         let _ = std::fs::remove_dir(&self.mount);
         let _ = std::fs::remove_file(&self.image);
     }
@@ -137,7 +166,20 @@ impl Drop for LoopDisk {
     }
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+/// The loop device goes with the mount. Something may still be looking into it for a moment.
+pub(crate) fn unmount(mount: &Path) -> anyhow::Result<()> {
+    let mut attempts = 0..50;
+    loop {
+        match run(Command::new("timeout").args(["60", "umount"]).arg(mount)) {
+            Err(error) if format!("{error:#}").contains("busy") && attempts.next().is_some() => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.stdin(Stdio::null()).output().context(DiskError)?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();

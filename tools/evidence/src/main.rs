@@ -41,8 +41,9 @@ enum Campaign {
     SimulateGroups(simulate::Args),
     /// Every byte of a small data directory flipped, every file cut at every length, missing, or an older copy.
     BitRot(campaign::CaseArgs),
-    /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut.
-    DiskFaults(campaign::CaseArgs),
+    /// Every call to the disk fails once: by an error, a full disk, a death of the process, a power cut. Or, with
+    /// `--real`, a real disk under the real process.
+    DiskFaults(disk_faults::Args),
     /// SIGKILL at random moments under load, as often as you like, and a comparison of everything after every 50.
     Crash(crash::Args),
     /// The same with a power cut before each kill, on a file system of its own; needs root and loop mounts.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
-use clap::ValueEnum;
 use riverlog_evidence::loop_disk::{FileSystem, LoopDisk};
 use riverlog_evidence::stretch::Stretch;
 
@@ -33,10 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let binary = args.common.binary()?;
     let log = Log::open()?;
     let dir = log.dir().join("power-cut");
-    let fs = args
-        .fs
-        .to_possible_value()
-        .map_or_else(String::new, |fs| fs.get_name().to_owned());
+    let fs = args.fs.name();
     let name = format!("power-cut {fs}");
     if let Err(reason) = LoopDisk::new(&dir, args.fs) {
         return stretches::not_run(&name, &format!("{reason:#}"));
