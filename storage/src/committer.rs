@@ -378,6 +378,7 @@ fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
 pub(crate) fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, bytes: &[u8]) -> io::Result<()> {
     let handles = file.handles(&*shared.disk, Open::ReadWrite)?;
     handles.writer.write_at(bytes, u64::from(part.position))?;
+    shared.spend(bytes.len() as u64);
     let key = (part.log, part.segment_base);
     shared.dirty.lock().segments.insert(key, file.clone());
     Ok(())

@@ -312,8 +312,77 @@ fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, O
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::clock::SystemClock;
+    use crate::disk::SimulatedDisk;
+    use crate::record::Record;
+    use crate::write_set::{Append, Change};
+
+    fn write(engine: &Engine, ws: WriteSet) -> Result<Receipt, WriteError> {
+        let answer = Arc::new(Mutex::new(None));
+        let slot = answer.clone();
+        engine.submit(ws, move |outcome| *slot.lock() = Some(outcome));
+        while engine.commit_step() == Step::Worked {}
+        answer.lock().take().unwrap()
+    }
+
+    /// The file system is asked now and then; in between a fast disk takes more than any reserve.
+    #[test]
+    fn a_disk_that_fills_faster_than_it_is_looked_at_refuses_before_it_is_full() {
+        let disk = SimulatedDisk::new(1);
+        disk.set_capacity(Some(200 << 20));
+        let options = Options {
+            journal_file_bytes: 8 << 20,
+            ..Options::new("/data")
+        };
+        let engine = Engine::open(Arc::new(disk), Arc::new(SystemClock), options).unwrap();
+        let change = Change::CreateTopic {
+            name: "t".into(),
+            partitions: 1,
+            configs: Default::default(),
+        };
+        let changes = vec![change];
+        let created = write(
+            &engine,
+            WriteSet {
+                changes,
+                ..WriteSet::default()
+            },
+        );
+        let log = *created.unwrap().created.unwrap().partitions.first().unwrap();
+        let mut written = 0;
+        let refused = loop {
+            let mut builder = BatchBuilder::new();
+            builder.push(Record {
+                value: Some(vec![7; 1 << 20].into()),
+                timestamp_ms: 1_700_000_000_000,
+                ..Record::default()
+            });
+            let append = Append {
+                log,
+                batches: builder.build().unwrap(),
+                log_append_time: false,
+            };
+            let appends = vec![append];
+            match write(
+                &engine,
+                WriteSet {
+                    appends,
+                    ..WriteSet::default()
+                },
+            ) {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+            // The journal's files are used again, as they are while there are checkpoints.
+            while let Ok(true) = engine.checkpoint_step() {}
+        };
+        assert!(matches!(refused, WriteError::NoSpace { .. }), "{refused}");
+        assert!(written > 50 && engine.health().poisoned.is_none(), "{written}");
+    }
 
     #[test]
     fn a_cluster_id_has_22_characters_of_url_safe_base_64() {

@@ -120,7 +120,17 @@ impl Shared {
         sequencer.needed_free_bytes(self.options.journal_file_bytes)
     }
 
-    /// Asks the file system how much is free. The sequencer refuses writes by the last answer.
+    /// So much was written since the file system was asked how much is free. A fast disk takes more in the meantime than
+    /// the reserve: without this a server alone on its disk would run into its end, and stop, instead of refusing records.
+    pub fn spend(&self, bytes: u64) {
+        let spent = |free: u64| Some(free.saturating_sub(bytes));
+        // It gives something, always.
+        let _ = self
+            .free_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent);
+    }
+
+    /// Asks the file system how much is free. The sequencer refuses writes by the last answer, less what was written since.
     pub fn refresh_free_bytes(&self) {
         match self.disk.free_bytes(&self.options.data_dir) {
             Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
