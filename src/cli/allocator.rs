@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// What is larger than this is given back to the system when it is freed. Without it glibc raises the threshold with every
 /// large request or answer, and keeps several times the memory budget in the holes between smaller things.
-const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "262144");
+const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
 
 /// Begins this process again with the setting, if the environment does not have it. Process id, files and arguments stay.
 /// Returns when there is nothing to do, or when it cannot be done: then the server takes more memory.

@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 /// Whoever has got on in this time is spared…
 const GRACE: Duration = Duration::from_secs(2);
-/// …or in this, as soon as somebody has waited for memory as long as that. It is not much: of one who reads it is only seen when
-/// a good part of what the system keeps for it is read.
-const SHORT_GRACE: Duration = Duration::from_millis(500);
+/// …as long as nobody has waited for memory longer than half a second. From there on the time is as much shorter as somebody has
+/// waited longer (a second after a second), so that the queue grows no further than it must. A short time is hard on who reads:
+/// that is seen only when a good part of what the system keeps for the client is read.
+const GRACE_TIMES_WAITED_MS2: u128 = 1_000_000;
 /// Of those who may go, this part goes at a time…
 const PART: usize = 4;
 /// …and then others get this long to make use of the room.
@@ -88,7 +89,7 @@ impl Holders {
     /// they who make memory short, but work of ours that is not done (a disk that is slow, for one).
     pub(super) fn cut_slowest(&self, most_bytes: usize, waited: Duration) {
         let now = Instant::now();
-        let grace = if waited < GRACE { GRACE } else { SHORT_GRACE };
+        let grace = grace(waited);
         let mut state = self.state.lock();
         if state.held_bytes < most_bytes || state.last_round.is_some_and(|last| now < last + ROUND) {
             return;
@@ -114,6 +115,11 @@ impl Holders {
             state.last_round = Some(now);
         }
     }
+}
+
+fn grace(waited: Duration) -> Duration {
+    let shorter_ms = GRACE_TIMES_WAITED_MS2 / waited.as_millis().max(1);
+    GRACE.min(Duration::from_millis(u64::try_from(shorter_ms).unwrap_or(u64::MAX)))
 }
 
 impl Holder {
@@ -237,11 +243,15 @@ mod tests {
     async fn the_grace_is_shorter_when_somebody_has_waited_for_long() {
         let holders = Arc::new(Holders::default());
         let mut slow = holders.enter(10);
-        tokio::time::advance(SHORT_GRACE).await;
+        for (waited_ms, grace_ms) in [(0, 2_000), (500, 2_000), (1_000, 1_000), (4_000, 250)] {
+            assert_eq!(grace(Duration::from_millis(waited_ms)), Duration::from_millis(grace_ms));
+        }
+        let half = GRACE / 4;
+        tokio::time::advance(half).await;
         holders.cut_slowest(10, GRACE - SHORT);
         assert!(!goes(&slow).await);
         slow.got_on();
-        tokio::time::advance(SHORT_GRACE - SHORT).await;
+        tokio::time::advance(half - SHORT).await;
         holders.cut_slowest(10, GRACE);
         assert!(!goes(&slow).await);
         tokio::time::advance(SHORT).await;

@@ -76,6 +76,23 @@ impl Shared {
         }
     }
 
+    /// See [`crate::Storage::batch_size`].
+    pub fn batch_size(&self, log: LogId, from: i64) -> Result<usize, ReadError> {
+        let mut from_segment = from;
+        while let Some(start) = self.find(log, Wanted::Offset(from_segment), from)? {
+            let file = self.open_reader(log, &start)?;
+            let end = start.next_base.unwrap_or(start.high_watermark);
+            let mut walk = walk_from(&start, file, 0).wanted_from(from, end);
+            let header = walk.seek().map_err(|error| self.read_error(log, &start, error))?;
+            match (header, start.next_base) {
+                (Some(header), _) => return Ok(header.size_bytes()),
+                (None, Some(next)) => from_segment = next,
+                (None, None) => break,
+            }
+        }
+        Ok(0)
+    }
+
     /// See [`crate::Storage::batch_at_timestamp`].
     pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64, from: i64) -> Result<Option<Bytes>, ReadError> {
         let mut from = from;

@@ -373,9 +373,9 @@ impl SegmentWalk {
         Ok(header)
     }
 
-    /// The next wanted batch, or none at the published end of the segment.
-    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
-        let header = loop {
+    /// The header of the next wanted batch, of which nothing else is checked, or none at the published end of the segment.
+    pub fn seek(&mut self) -> Result<Option<BatchHeader>, WalkError> {
+        loop {
             if self.position >= self.size_bytes {
                 // A header that lies about its last offset can lead past the batch that is wanted.
                 return match self.end {
@@ -385,11 +385,16 @@ impl SegmentWalk {
             }
             let header = self.next_header()?;
             if header.last_offset() >= self.wanted_from {
-                break header;
+                return Ok(Some(header));
             }
             self.position += header.size_bytes() as u64;
             self.next_offset = header.last_offset() + 1;
-        };
+        }
+    }
+
+    /// The next wanted batch, or none at the published end of the segment.
+    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, WalkError> {
+        let Some(header) = self.seek()? else { return Ok(None) };
         let size = header.size_bytes();
         self.fill(size)?;
         let from = (self.position - self.buffer_start) as usize;

@@ -133,6 +133,12 @@ impl Storage {
         self.0.engine.read(log, from, max_bytes)
     }
 
+    /// How many bytes the batch that holds `from` has, by its header, of which only the place is checked. Zero at the high
+    /// watermark. Reads from files: call it where blocking is allowed.
+    pub fn batch_size(&self, log: LogId, from: i64) -> Result<usize, ReadError> {
+        self.0.engine.shared.batch_size(log, from)
+    }
+
     /// The first batch that has a record with a timestamp at or above `timestamp_ms` and one at or behind `from`.
     pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64, from: i64) -> Result<Option<Bytes>, ReadError> {
         self.0.engine.shared.batch_at_timestamp(log, timestamp_ms, from)

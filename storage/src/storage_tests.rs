@@ -67,8 +67,11 @@ fn values(storage: &Storage, log: LogId, from: i64) -> Vec<String> {
     loop {
         let fetched = storage.read(log, next, 1000).unwrap();
         if fetched.data.is_empty() {
+            assert_eq!(storage.batch_size(log, next).unwrap(), 0);
             return all;
         }
+        let first = storage.read(log, next, 1).unwrap().data;
+        assert_eq!(storage.batch_size(log, next).unwrap(), first.len());
         let decoded = decode_all(&fetched.data, next, 1 << 20).unwrap();
         next = decoded.next_offset;
         for record in decoded.records {

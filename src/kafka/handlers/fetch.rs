@@ -225,7 +225,7 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
-        return Ok(read_all(&ctx.broker, plan, 0));
+        return Ok(read_all(&ctx.broker, plan, 0, false));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
     ctx.hold_until_sent(None);
@@ -234,11 +234,11 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     loop {
         let turn = ctx.gate.turn_to_read().await;
         let (broker, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(plan));
-        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan, room))
+        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan, room, limited))
             .await
             .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
         if outcome.bytes > room {
-            // A first batch that is larger than its share: it is read again when there is room for it.
+            // A first batch that is larger than its share: it is read when there is room for it.
             room = outcome.bytes;
             drop((outcome, turn, permit));
             permit = ctx.gate.admit_response(room).await;
@@ -253,8 +253,9 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     }
 }
 
-/// Reads from all partitions, together no more than there is room for, but for a first batch that is larger.
-fn read_all(broker: &Broker, plan: &Plan, room: usize) -> Outcome {
+/// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
+/// short (the room is limited), that one is not read either; only its size is told.
+fn read_all(broker: &Broker, plan: &Plan, room: usize, limited: bool) -> Outcome {
     let mut outcome = Outcome {
         partitions: Vec::new(),
         bytes: 0,
@@ -263,6 +264,13 @@ fn read_all(broker: &Broker, plan: &Plan, room: usize) -> Outcome {
     };
     let max_bytes = plan.max_bytes.min(room);
     for wanted in plan.partitions() {
+        if limited && outcome.bytes == 0 {
+            let first_bytes = first_batch_bytes(broker, wanted);
+            if first_bytes > room {
+                outcome.bytes = first_bytes;
+                break;
+            }
+        }
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
         let room = max_bytes.saturating_sub(outcome.bytes);
         let read = read_one(broker, wanted, room, outcome.bytes == 0);
@@ -273,6 +281,12 @@ fn read_all(broker: &Broker, plan: &Plan, room: usize) -> Outcome {
         outcome.partitions.push(read);
     }
     outcome
+}
+
+/// What the first batch to be read takes; zero if there is none, or it cannot be read.
+fn first_batch_bytes(broker: &Broker, wanted: &Wanted) -> usize {
+    let size = |log| broker.storage().batch_size(log, wanted.asked.fetch_offset).ok();
+    wanted.target.as_ref().ok().and_then(|(_, log)| size(*log)).unwrap_or(0)
 }
 
 fn read_one(broker: &Broker, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {

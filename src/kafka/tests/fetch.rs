@@ -109,6 +109,35 @@ async fn the_first_batch_comes_whatever_the_limits_and_the_others_within_them() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_batch_larger_than_the_room_that_there_is_comes_all_the_same() {
+    let limits = Limits {
+        // An eighth of it is less than such a batch takes, and than the request allows.
+        response_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let broker = TestBroker::start_with(limits).await;
+    broker
+        .broker
+        .create_topic("t", Some(2), Default::default(), false)
+        .await
+        .unwrap();
+    let mut client = broker.client().await;
+    let (large, small) = (batch(&["x".repeat(300_000).as_str()]), batch(&["a"]));
+    for (partition, batch) in [(0, &small), (0, &large), (1, &small), (1, &large)] {
+        client.ask(9, &produce(-1, "t", partition, batch.clone())).await;
+    }
+    for (offsets, expected) in [
+        ([1, 0], [large.len(), 0]),
+        ([0, 1], [small.len(), 0]),
+        ([2, 1], [0, large.len()]),
+        ([2, 2], [0, 0]),
+    ] {
+        let request = fetch_partitions(&[(0, offsets[0], 1 << 20), (1, offsets[1], 1 << 20)]);
+        assert_eq!(sizes(&ask(&mut client, 12, &request).await), expected, "{offsets:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_offset_outside_of_the_log_is_answered_with_its_range() {
     let broker = TestBroker::with_topic(1).await;
     let mut client = broker.client().await;
