@@ -324,8 +324,8 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         if last_space.elapsed() >= SPACE_INTERVAL {
             shared.refresh_free_bytes();
             last_space = Instant::now();
-            if std::mem::take(&mut ballast_pending) {
-                lay_ballast(engine);
+            if ballast_pending {
+                ballast_pending = !lay_ballast(engine);
             }
         }
         if !closing && Instant::now() >= next_scrub {
@@ -384,13 +384,16 @@ fn make_room(disk: &dyn Disk, options: &Options) {
     }
 }
 
-/// Lays the ballast down, once there is space for it. Not having one is no failure.
-fn lay_ballast(engine: &Engine) {
+/// Lays the ballast down, once there is space for it: at a start on a full disk that is later. Not having one is no failure. False
+/// as long as there is no space.
+fn lay_ballast(engine: &Engine) -> bool {
     let shared = &engine.shared;
     let path = shared.options.data_dir.join("ballast");
-    let plenty = shared.free_bytes.load(Ordering::Relaxed) > 8 * BALLAST_BYTES;
-    if !plenty || shared.disk.exists(&path).unwrap_or(true) {
-        return;
+    if shared.disk.exists(&path).unwrap_or(true) {
+        return true;
+    }
+    if shared.free_bytes.load(Ordering::Relaxed) <= 8 * BALLAST_BYTES {
+        return false;
     }
     let laid = shared
         .disk
@@ -399,6 +402,7 @@ fn lay_ballast(engine: &Engine) {
     if let Err(error) = laid {
         tracing::warn!("cannot lay the ballast {}: {error}", path.display());
     }
+    true
 }
 
 #[cfg(test)]
