@@ -50,9 +50,11 @@ const LENGTH_BYTES: usize = 4;
 const SMALLEST_FRAME: usize = 8;
 const READ_CHUNK: usize = 8 * 1024;
 
-/// Memory that a frame may have before any of it has come. From there it doubles with what comes: who only announces a large
+/// Memory that a frame may have before any of it has come. From there it grows with what comes: who only announces a large
 /// frame takes nothing from the others. All connections that there may be can have so much at once.
 const FIRST_SHARE: usize = READ_CHUNK;
+/// Up to here it grows fourfold, then it doubles. When memory is short, each time is a wait.
+const FAST_GROWTH_BYTES: usize = 512 * 1024;
 
 /// A frame must get on by this much…
 pub(super) const PROGRESS_BYTES: usize = 512 * 1024;
@@ -174,7 +176,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             begun.holder.got_on();
         }
         if self.buffer.len() >= begun.admitted {
-            let more = begun.admitted.min(begun.length - begun.admitted);
+            let factor = if begun.admitted < FAST_GROWTH_BYTES { 3 } else { 1 };
+            let more = (factor * begun.admitted).min(begun.length - begun.admitted);
             let since = Instant::now();
             begun.holder.waits(begun.length - begun.admitted);
             // Not for ever: several half-read frames could otherwise wait for each other's memory.
