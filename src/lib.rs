@@ -6,11 +6,13 @@
 //! - [`kafka`]: the only place that knows Kafka's wire versions.
 //! - [`http`]: publish, consume and metrics over HTTP.
 //! - [`processing`]: the exactly-once stream processing engine.
+//! - [`archive`]: a backup as one stream of bytes.
 //! - [`record_json`]: a record as JSON, wherever one is shown.
 //! - [`config`], [`telemetry`], [`metrics`], [`shutdown`]: what a process is told, what it tells, and how it ends.
 //! - [`server`]: one running process: storage, broker, listeners.
 //! - [`cli`]: one file per subcommand of the `riverlog` binary; [`demo`] is the main job.
 
+pub mod archive;
 pub mod broker;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,7 @@
 //! `riverlog inspect`: looks into a data directory that no server has open.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
@@ -67,7 +67,7 @@ struct DataArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FindingFormat {
+pub(super) enum FindingFormat {
     /// A line for each finding, and a summary
     Text,
     /// A JSON object for each finding, and one for the summary
@@ -80,7 +80,7 @@ enum FindingFormat {
 /// When the directory is in use or cannot be read, and when something is wrong in it.
 pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     match args.command {
-        InspectCommand::Verify { data, format } => verify(data, format),
+        InspectCommand::Verify { data, format } => verify(&data.data_dir, format),
         InspectCommand::Dump {
             data,
             file,
@@ -111,8 +111,9 @@ pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     }
 }
 
-fn verify(data: DataArgs, format: FindingFormat) -> anyhow::Result<()> {
-    let directory = Directory::open(&data.data_dir)?;
+/// Checks a directory, and tells what is wrong in it.
+pub(super) fn verify(data_dir: &Path, format: FindingFormat) -> anyhow::Result<()> {
+    let directory = Directory::open(data_dir)?;
     let mut printed = Ok(());
     let checked = directory.verify(&mut |finding| {
         let line = match format {
@@ -130,8 +131,8 @@ fn verify(data: DataArgs, format: FindingFormat) -> anyhow::Result<()> {
     }
     match checked.problems {
         0 => Ok(()),
-        1 => bail!("1 problem in {}", data.data_dir.display()),
-        problems => bail!("{problems} problems in {}", data.data_dir.display()),
+        1 => bail!("1 problem in {}", data_dir.display()),
+        problems => bail!("{problems} problems in {}", data_dir.display()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, each with its arguments and an async `run`.
 
 mod allocator;
+pub mod backup;
 mod bootstrap;
 pub mod consume;
 pub mod demo;
@@ -12,6 +13,7 @@ mod output;
 mod position;
 pub mod produce;
 pub mod replay;
+pub mod restore;
 pub mod serve;
 mod time;
 pub mod topic;
@@ -45,6 +47,10 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// List, describe, reset and delete consumer groups.
     Group(group::GroupArgs),
+    /// Take a backup of a running server, and check it.
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup, and check it.
+    Restore(restore::RestoreArgs),
     /// Check, show and mend a data directory that no server has open.
     Inspect(inspect::InspectArgs),
 }
@@ -92,6 +98,8 @@ async fn dispatch(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Consume(args) => consume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Group(args) => group::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,
     }
 }

@@ -1,9 +1,10 @@
 //! HTTP: publish, read back, health and metrics. A thin translator onto the broker.
 //!
 //! - [`publish`]: `POST /topics/{topic}/records`. - [`read`]: `GET` of the same.
-//! - [`topics`]: what topics there are. - [`health`]: `/healthz`, `/readyz`. - [`metrics`]: `/metrics`.
+//! - [`backup`]: `/backup`. - [`topics`]: what topics there are. - [`health`]: `/healthz`, `/readyz`. - [`metrics`]: `/metrics`.
 //! - [`problem`]: errors as documents. - `connection`: the accept loop and its bounds.
 
+pub mod backup;
 mod body;
 mod connection;
 mod errors;
@@ -93,6 +94,7 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/backup", get(backup::backup))
         .fallback(async |uri: Uri| Problem::not_found(format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         // Bodies have bounds of their own, with answers that say more.
@@ -106,9 +108,10 @@ pub fn router(http: Arc<Http>) -> Router {
 /// own machine: a browser says when a request comes from a page of elsewhere.
 async fn observe(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
     let route = route(request.method(), request.uri().path());
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    // A backup is a load, also for one that may not see it.
+    let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && route != "backup";
     let site = request.headers().get("sec-fetch-site").map(|site| site.as_bytes());
-    let response = if !reads && matches!(site, Some(b"cross-site" | b"same-site")) {
+    let response = if !harmless && matches!(site, Some(b"cross-site" | b"same-site")) {
         Problem::cross_site().into_response()
     } else {
         next.run(request).await
@@ -122,6 +125,7 @@ fn route(method: &Method, path: &str) -> &'static str {
     match path {
         "/healthz" | "/readyz" => "health",
         "/metrics" => "metrics",
+        "/backup" => "backup",
         _ if path.starts_with("/topics") && path.ends_with("/records") => match *method {
             Method::POST => "publish",
             _ => "read",
@@ -142,6 +146,8 @@ fn json(value: &impl serde::Serialize) -> Response {
     }
 }
 
+#[cfg(test)]
+mod backup_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

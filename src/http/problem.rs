@@ -130,7 +130,7 @@ impl Problem {
 
     /// A page of another site writes through somebody's browser.
     pub fn cross_site() -> Self {
-        let detail = "a browser sent this for a page of another site, which may not write here";
+        let detail = "a browser sent this for a page of another site, which may neither write nor take a backup here";
         Self::new(
             StatusCode::FORBIDDEN,
             "cross-site",

@@ -181,5 +181,5 @@ fn whole(path: String) -> BackupFile {
 
 #[cfg(test)]
 #[path = "backup_tests.rs"]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

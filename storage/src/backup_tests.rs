@@ -24,6 +24,9 @@ use crate::{CONTROL_LOG, Step};
 
 const DIR: &str = "/data";
 
+/// Each log's start, and its bytes from there.
+type Logs = BTreeMap<LogId, (i64, Vec<u8>)>;
+
 struct Fixture {
     disk: SimulatedDisk,
     clock: Arc<ManualClock>,
@@ -96,21 +99,13 @@ impl Fixture {
         while self.engine.checkpoint_step().unwrap() {}
     }
 
-    /// Every log with its start, and the bytes from there.
-    fn published(&self) -> BTreeMap<LogId, (i64, Vec<u8>)> {
+    fn published(&self) -> Logs {
         let logs = self.engine.catalog();
         let logs = logs.topics().flat_map(|topic| topic.partitions.clone());
         let read = |log| {
-            (
-                log,
-                (
-                    self.engine.ends(log).unwrap().start,
-                    read_all(
-                        |from| self.engine.read(log, from, 1 << 20).unwrap().data,
-                        self.engine.ends(log).unwrap().start,
-                    ),
-                ),
-            )
+            let start = self.engine.ends(log).unwrap().start;
+            let all = read_all(|from| self.engine.read(log, from, 1 << 20).unwrap().data, start);
+            (log, (start, all))
         };
         logs.map(read).collect()
     }
@@ -175,7 +170,7 @@ fn restored(backup: &Backup, clock: Arc<ManualClock>) -> Fixture {
 }
 
 /// A storage with two topics, whose backup was begun; and all that removes files happens behind it.
-fn busy() -> (Fixture, Backup, BTreeMap<LogId, (i64, Vec<u8>)>) {
+fn busy() -> (Fixture, Backup, Logs) {
     let fixture = Fixture::new();
     let (kept, deleted) = (fixture.create("kept"), fixture.create("deleted"));
     let (log, dead) = (kept.partitions[0], deleted.partitions[0]);

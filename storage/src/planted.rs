@@ -61,7 +61,7 @@ pub enum Planted {
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 25] = [
+pub const ALL: [Planted; 26] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,

@@ -54,16 +54,12 @@ pub fn is_restorable(path: &str) -> bool {
 }
 
 impl Restore {
-    /// Begins with a directory that does not exist or is empty.
+    /// Begins with a directory that does not exist, but for its parent, or is empty.
     ///
     /// # Errors
     /// When there is something in it, or it cannot be written.
     pub fn begin(dir: impl Into<PathBuf>) -> Result<Self, RestoreError> {
-        let dir = dir.into();
-        if let Some(parent) = dir.parent() {
-            std::fs::create_dir_all(parent).map_err(OpenError::io("cannot create", parent))?;
-        }
-        Self::on(Arc::new(RealDisk), dir)
+        Self::on(Arc::new(RealDisk), dir.into())
     }
 
     pub(crate) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, RestoreError> {

@@ -8,7 +8,7 @@ use crate::bad_http::get;
 use crate::server::{Server, files, temp_dir, until};
 
 /// Exit code and everything that a command writes.
-fn riverlog(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+pub fn riverlog(arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_riverlog"))
         .args(arguments)
         .stdin(Stdio::piped())
