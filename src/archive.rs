@@ -138,10 +138,10 @@ pub fn read(
 ) -> anyhow::Result<Contents> {
     let mut archive = tar::Archive::new(input);
     let (mut contents, mut found, mut seen) = (Contents::default(), String::new(), BTreeSet::new());
+    let mut before = "the beginning".to_owned();
     // Raw: what would make the reader allocate, or give a name to what follows, is an entry like others, and refused.
     let entries = archive.entries().context("the archive cannot be read")?.raw(true);
     for entry in entries {
-        let before = seen.last().map_or("the beginning", String::as_str);
         let mut entry = entry.with_context(|| format!("the archive is damaged or cut behind {before}"))?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         ensure!(
@@ -150,6 +150,7 @@ pub fn read(
             "the archive holds {path:?}, which no backup holds; nothing of it is to be believed"
         );
         ensure!(seen.insert(path.clone()), "the archive holds {path} twice");
+        before.clone_from(&path);
         let bytes = entry.size();
         let held = [MANIFEST, LIST].contains(&path.as_str());
         ensure!(

@@ -49,7 +49,11 @@ pub async fn run(args: BackupArgs) -> anyhow::Result<()> {
         "{} exists; name another file, or remove it",
         file.display()
     );
-    let taken = take(&args.http, &partial).await;
+    let out = File::create_new(&partial).with_context(|| {
+        let partial = partial.display();
+        format!("cannot create {partial}; if no other backup is being written to it, it is what one left, and can be removed")
+    })?;
+    let taken = take(&args.http, out, &partial).await;
     let kept = taken.and_then(|()| keep(&partial, file));
     if kept.is_err() {
         // What is wrong is said; what is left of it is of no use.
@@ -67,9 +71,8 @@ pub async fn run(args: BackupArgs) -> anyhow::Result<()> {
 }
 
 /// Streams the server's answer into a file.
-async fn take(http: &HostPort, partial: &Path) -> anyhow::Result<()> {
+async fn take(http: &HostPort, mut out: File, partial: &Path) -> anyhow::Result<()> {
     let mut body = ask(http).await?.into_body();
-    let mut out = File::create(partial).with_context(|| format!("cannot create {}", partial.display()))?;
     loop {
         let frame = tokio::time::timeout(SILENCE_TIMEOUT, body.frame()).await;
         let Some(frame) = frame.ok().context("the server sends nothing any more")? else {

@@ -19,6 +19,15 @@ async fn backup(site: &Site) -> Response {
     router(Arc::clone(&site.http)).oneshot(request).await.unwrap()
 }
 
+#[tokio::test]
+async fn who_only_looks_begins_no_backup() {
+    let site = Site::with(HttpLimits::default(), BrokerOptions::default()).await;
+    let request = Request::head("/backup").body(Body::empty()).unwrap();
+    let answer = router(Arc::clone(&site.http)).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(backup(&site).await.status(), StatusCode::OK);
+}
+
 /// A server with more in its log than waits for a connection.
 async fn filled(body_idle_timeout: Duration) -> Site {
     let limits = HttpLimits {

@@ -94,7 +94,11 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
-        .route("/backup", get(backup::backup))
+        // Nobody who only looks shall begin one.
+        .route(
+            "/backup",
+            get(backup::backup).head(async || Problem::method_not_allowed()),
+        )
         .fallback(async |uri: Uri| Problem::not_found(format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         // Bodies have bounds of their own, with answers that say more.

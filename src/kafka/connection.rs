@@ -155,7 +155,13 @@ impl Connection {
             Ok(()) => {}
             // Counted, not logged: there may be thousands of them at once.
             Err(
-                reason @ (Closed::Slowest | Closed::Read(ReadFrameError::Slowest(_) | ReadFrameError::NeedsMost(_))),
+                reason @ (Closed::Slowest
+                | Closed::Read(
+                    ReadFrameError::Slowest(_)
+                    | ReadFrameError::NeedsMost(_)
+                    | ReadFrameError::NoRoom(_)
+                    | ReadFrameError::Stalled(_),
+                )),
             ) => {
                 self.client.gate.metrics().kafka.cut.inc();
                 tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");

@@ -85,8 +85,9 @@ impl Holders {
         self.state.lock().held_bytes
     }
 
-    /// Tells those that must go, unless that was just done, because somebody has waited so long. Less than `most_bytes` they may hold all the same: then it is not
-    /// they who make memory short, but work of ours that is not done (a disk that is slow, for one).
+    /// Tells those that must go, because somebody has waited so long; unless that was just done. Less than `most_bytes` they may
+    /// hold all the same: then it is not they who make memory short, but work of ours that is not done (a disk that is slow, for
+    /// one).
     pub(super) fn cut_slowest(&self, most_bytes: usize, waited: Duration) {
         let now = Instant::now();
         let grace = grace(waited);

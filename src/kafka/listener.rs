@@ -72,6 +72,8 @@ pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>,
                 let limit = gate.limits().max_connections;
                 tracing::warn!(%peer, limit, count, "too many connections: closed at once");
             }
+            // Whoever comes back at once must not keep everybody else from being served.
+            tokio::task::yield_now().await;
             continue;
         };
         // Responses are written whole; waiting to fill a packet would only delay them.

@@ -241,7 +241,7 @@ impl Catalog {
 
     fn note_logs(&mut self, logs: &[LogId], leader_epoch: i32) {
         for log in logs {
-            self.next_log_id = self.next_log_id.max(log + 1);
+            self.next_log_id = self.next_log_id.max(log.saturating_add(1));
         }
         self.leader_epoch = self.leader_epoch.max(leader_epoch);
     }

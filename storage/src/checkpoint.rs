@@ -97,8 +97,13 @@ impl Checkpointer {
 
     /// True if there is anything that a checkpoint would change.
     pub fn is_due(&self) -> bool {
-        let released = !self.withheld.is_empty() && self.pins.strong_count() == 0;
+        let released = !self.withheld.is_empty() && !self.backup_lives();
         released || self.shared.state.read().lsn > self.shared.checkpoint_lsn.load(Ordering::Relaxed)
+    }
+
+    /// Whether a backup is being copied.
+    pub fn backup_lives(&self) -> bool {
+        self.pins.strong_count() > 0
     }
 
     /// Pins what the manifest on the disk names, until the backup is dropped. Steps of a checkpoint that is running do no
@@ -107,7 +112,7 @@ impl Checkpointer {
         if let Some(what) = self.shared.poisoned() {
             return Err(BackupError::Poisoned(what));
         }
-        if self.pins.strong_count() > 0 {
+        if self.backup_lives() {
             return Err(BackupError::Running);
         }
         let dir = &self.shared.options.data_dir;

@@ -196,7 +196,8 @@ impl Committer {
             previous_ends: std::mem::take(&mut self.previous_ends),
         };
         header.seal(&mut self.buffer);
-        self.journal.write(&self.buffer, position)?;
+        let taken_bytes = self.journal.write(&self.buffer, position)?;
+        self.shared.spend(taken_bytes);
         self.lsn += 1;
         let bytes = self.buffer.len() as u64;
         self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -185,7 +185,12 @@ impl Engine {
     /// Fails when storage is poisoned.
     #[allow(clippy::result_unit_err)]
     pub fn checkpoint_step(&self) -> Result<bool, ()> {
-        self.checkpointer.lock().step()
+        let mut checkpointer = self.checkpointer.lock();
+        // Somebody else may have the directory by now, and a backup may still ask for a checkpoint.
+        if self.lock.lock().is_none() {
+            return Err(());
+        }
+        checkpointer.step()
     }
 
     /// True if anything was written since the last checkpoint.
@@ -196,6 +201,11 @@ impl Engine {
     /// True while a checkpoint has begun and is not complete.
     pub(crate) fn checkpoint_is_running(&self) -> bool {
         self.checkpointer.lock().is_running()
+    }
+
+    /// Whether a backup is being copied.
+    pub(crate) fn backup_lives(&self) -> bool {
+        self.checkpointer.lock().backup_lives()
     }
 
     /// A backup of what the last checkpoint covers, with its files pinned.
@@ -297,6 +307,8 @@ impl Engine {
 
     /// Lets others open the directory. Nothing may be written afterwards.
     pub(crate) fn unlock(&self) {
+        // A step that is under way comes to its end first.
+        let _no_step = self.checkpointer.lock();
         self.lock.lock().take();
     }
 }

@@ -95,22 +95,22 @@ impl Journal {
         }
     }
 
-    /// Writes a frame at the place that was reserved for it.
-    pub fn write(&mut self, frame: &[u8], position: u64) -> io::Result<()> {
+    /// Writes a frame at the place that was reserved for it. Tells how many bytes of the disk it took that were free.
+    pub fn write(&mut self, frame: &[u8], position: u64) -> io::Result<u64> {
         let Some(current) = &mut self.current else {
             return Err(io::Error::other("no journal file is open"));
         };
         let end = position + frame.len() as u64;
+        let mut taken_bytes = 0;
         if end > current.prepared_bytes {
             let until = (end + PREPARE_BYTES).min(self.capacity_bytes).max(end);
-            current
-                .file
-                .allocate(current.prepared_bytes, until - current.prepared_bytes)?;
+            taken_bytes = until - current.prepared_bytes;
+            current.file.allocate(current.prepared_bytes, taken_bytes)?;
             current.prepared_bytes = until;
         }
         current.file.write_at(frame, position)?;
         self.position = end;
-        Ok(())
+        Ok(taken_bytes)
     }
 
     /// Makes everything that was written durable, the file's name included.

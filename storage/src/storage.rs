@@ -205,6 +205,9 @@ impl Storage {
     /// When another backup lives, or storage is poisoned or closed.
     pub fn backup(&self) -> Result<Backup, BackupError> {
         let (engine, published) = (&self.0.engine, self.published_lsn());
+        if engine.backup_lives() {
+            return Err(BackupError::Running);
+        }
         let covered = || engine.shared.checkpoint_lsn.load(Ordering::Relaxed) >= published;
         // The maintenance thread may do some of the steps. What has begun is ended, because nobody else may see to it soon.
         while !covered() || engine.checkpoint_is_running() {
@@ -389,16 +392,19 @@ fn make_room(disk: &dyn Disk, options: &Options) {
 fn lay_ballast(engine: &Engine) -> bool {
     let shared = &engine.shared;
     let path = shared.options.data_dir.join("ballast");
-    if shared.disk.exists(&path).unwrap_or(true) {
+    // A start that died, or a disk that became full, may have left it empty.
+    let present = shared.disk.open(&path, Open::ReadWrite);
+    if present
+        .as_ref()
+        .is_ok_and(|file| file.len().is_ok_and(|len| len >= BALLAST_BYTES))
+    {
         return true;
     }
     if shared.free_bytes.load(Ordering::Relaxed) <= 8 * BALLAST_BYTES {
         return false;
     }
-    let laid = shared
-        .disk
-        .open(&path, Open::CreateNew)
-        .and_then(|file| file.allocate(0, BALLAST_BYTES));
+    let file = present.or_else(|_| shared.disk.open(&path, Open::CreateNew));
+    let laid = file.and_then(|file| file.allocate(0, BALLAST_BYTES));
     if let Err(error) = laid {
         tracing::warn!("cannot lay the ballast {}: {error}", path.display());
     }

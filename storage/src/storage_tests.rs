@@ -355,3 +355,20 @@ fn damage_that_nobody_reads_is_found_and_is_forgotten_with_its_segment() {
         .unwrap();
     assert!(storage.health().damages.is_empty());
 }
+
+#[test]
+fn an_empty_ballast_is_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let ballast = dir.path().join("ballast");
+    std::fs::write(&ballast, b"").unwrap();
+    let storage = open(dir.path());
+    assert!(
+        storage.health().free_bytes > 8 * BALLAST_BYTES,
+        "the test needs some space on the disk"
+    );
+    // The maintenance thread looks every second.
+    while std::fs::metadata(&ballast).unwrap().len() < BALLAST_BYTES {
+        std::thread::yield_now();
+    }
+}
