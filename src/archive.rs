@@ -231,7 +231,7 @@ fn unreadable(error: io::Error, before: Option<&str>) -> anyhow::Error {
             "this is no riverlog backup, or its beginning is damaged: it does not begin as an archive does"
         );
     };
-    let reason: String = error.to_string().escape_debug().take(MAX_REASON_CHARS).collect();
+    let reason: String = error.to_string().escape_default().take(MAX_REASON_CHARS).collect();
     anyhow!("the archive is damaged or cut behind {before}: {reason}")
 }
 
