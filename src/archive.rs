@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, Read, Write};
 
-use anyhow::{Context, bail, ensure};
-use riverlog_storage::{Backup, is_restorable};
+use anyhow::{Context, anyhow, ensure};
+use riverlog_storage::{Backup, BadBatch, check_manifest, check_segment, is_restorable};
 
 const MANIFEST: &str = "manifest";
 const LIST: &str = "checksums";
@@ -14,6 +14,10 @@ const LIST: &str = "checksums";
 const FIRST_LINE: &str = "riverlog-backup 1";
 /// Neither the manifest nor the list is larger; only these two are held in memory.
 const MAX_HELD_BYTES: u64 = 256 << 20;
+/// Damaged places that are told one by one.
+const MAX_PLACES: usize = 1000;
+/// Of what the reader of archives says, which repeats bytes of the archive.
+const MAX_REASON_CHARS: usize = 200;
 /// What is copied at a time.
 const COPY_BYTES: usize = 64 << 10;
 
@@ -30,6 +34,19 @@ pub struct Contents {
     pub notes: Vec<String>,
     /// What makes a data directory of the files.
     pub manifest: Vec<u8>,
+}
+
+/// What the segments of an archive hold.
+#[derive(Debug, Default)]
+pub struct Batches {
+    /// Segments.
+    pub segments: u64,
+    /// Batches that check.
+    pub good: u64,
+    /// Places where none checks.
+    pub bad: u64,
+    /// The first thousand of these, by entry and position.
+    pub places: Vec<String>,
 }
 
 /// Writes a backup; `notes` is what is known to be damaged.
@@ -65,12 +82,17 @@ pub fn write(backup: &Backup, mut notes: Vec<String>, out: impl Write) -> io::Re
         tracing::warn!("the backup has damage as the original has: {note}");
         list.push_str(&format!("note {}\n", note.replace(['\n', '\r'], " ")));
     }
-    list.push_str(&format!("end {:08x}\n", crc32fast::hash(list.as_bytes())));
+    seal(&mut list);
     archive.append(&header(LIST, list.len() as u64)?, list.as_bytes())?;
     archive.into_inner()?.flush()
 }
 
-fn header(path: &str, bytes: u64) -> io::Result<tar::Header> {
+/// Adds the last line of the list.
+pub(crate) fn seal(list: &mut String) {
+    list.push_str(&format!("end {:08x}\n", crc32fast::hash(list.as_bytes())));
+}
+
+pub(crate) fn header(path: &str, bytes: u64) -> io::Result<tar::Header> {
     let mut header = tar::Header::new_gnu();
     header.set_path(path)?;
     header.set_size(bytes);
@@ -138,11 +160,11 @@ pub fn read(
 ) -> anyhow::Result<Contents> {
     let mut archive = tar::Archive::new(input);
     let (mut contents, mut found, mut seen) = (Contents::default(), String::new(), BTreeSet::new());
-    let mut before = "the beginning".to_owned();
+    let (mut before, mut list) = (None, None);
     // Raw: what would make the reader allocate, or give a name to what follows, is an entry like others, and refused.
     let entries = archive.entries().context("the archive cannot be read")?.raw(true);
     for entry in entries {
-        let mut entry = entry.with_context(|| format!("the archive is damaged or cut behind {before}"))?;
+        let mut entry = entry.map_err(|error| unreadable(error, before.as_deref()))?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         ensure!(
             entry.header().entry_type() == tar::EntryType::Regular
@@ -150,7 +172,7 @@ pub fn read(
             "the archive holds {path:?}, which no backup holds; nothing of it is to be believed"
         );
         ensure!(seen.insert(path.clone()), "the archive holds {path} twice");
-        before.clone_from(&path);
+        before = Some(path.clone());
         let bytes = entry.size();
         let held = [MANIFEST, LIST].contains(&path.as_str());
         ensure!(
@@ -170,10 +192,12 @@ pub fn read(
             source.left
         );
         if path == LIST {
-            let text = String::from_utf8(kept)
-                .ok()
-                .context("the list of the archive is damaged")?;
-            return check(&found, &text, contents);
+            list = Some(
+                String::from_utf8(kept)
+                    .ok()
+                    .context("the list of the archive is damaged")?,
+            );
+            break;
         }
         found.push_str(&format!("file {:08x} {bytes} {path}\n", source.crc.finalize()));
         contents.files += 1;
@@ -182,11 +206,69 @@ pub fn read(
             contents.manifest = kept;
         }
     }
-    bail!("the archive is cut: its list of checksums, which comes last, is missing; take another backup")
+    ensure!(before.is_some(), "this is no riverlog backup: there is nothing in it");
+    let list =
+        list.context("the archive is cut: its list of checksums, which comes last, is missing; take another backup")?;
+    let contents = compare(&found, &list, contents)?;
+    copy(&mut archive.into_inner(), |rest| {
+        let is_padding = rest.iter().all(|byte| *byte == 0);
+        ensure!(
+            is_padding,
+            "something stands behind the end of the archive, which no backup has; take another one"
+        );
+        Ok(())
+    })?;
+    Ok(contents)
+}
+
+/// Why there is no next entry. What is no archive at all is not repeated byte by byte.
+fn unreadable(error: io::Error, before: Option<&str>) -> anyhow::Error {
+    if error.raw_os_error().is_some() {
+        return anyhow::Error::new(error).context("the archive cannot be read");
+    }
+    let Some(before) = before else {
+        return anyhow!(
+            "this is no riverlog backup, or its beginning is damaged: it does not begin as an archive does"
+        );
+    };
+    let reason: String = error.to_string().escape_default().take(MAX_REASON_CHARS).collect();
+    anyhow!("the archive is damaged or cut behind {before}: {reason}")
+}
+
+/// Reads an archive to its end and checks all of it, and every record batch in its segments: the server copies bytes as they
+/// are, also those that nobody has found to be damaged yet.
+///
+/// # Errors
+/// As of [`read`], or when the manifest cannot be used. A damaged batch is none: it is told.
+pub fn verify(input: impl Read) -> anyhow::Result<(Contents, Batches)> {
+    let mut batches = Batches::default();
+    let contents = read(input, |path, source| {
+        if !path.ends_with(".log") {
+            return copy(source, |_| Ok(()));
+        }
+        batches.segments += 1;
+        let good = check_segment(path, source, &mut |bad| {
+            batches.bad += 1;
+            if batches.places.len() < MAX_PLACES {
+                let BadBatch {
+                    position,
+                    offset,
+                    reason,
+                } = bad;
+                batches
+                    .places
+                    .push(format!("{path} position {position} (offset {offset}): {reason}"));
+            }
+        });
+        batches.good += good.context("the archive cannot be read")?;
+        Ok(())
+    })?;
+    check_manifest(&contents.manifest)?;
+    Ok((contents, batches))
 }
 
 /// Holds the list against what was found.
-fn check(found: &str, list: &str, mut contents: Contents) -> anyhow::Result<Contents> {
+fn compare(found: &str, list: &str, mut contents: Contents) -> anyhow::Result<Contents> {
     let damaged = "the list of checksums in the archive is damaged; take another backup";
     let end = list.trim_end_matches('\n').rfind('\n').context(damaged)? + 1;
     let (lines, last) = list.split_at_checked(end).context(damaged)?;

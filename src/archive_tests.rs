@@ -126,6 +126,86 @@ fn an_archive_that_was_cut_is_refused() {
     );
 }
 
+#[test]
+fn what_is_no_backup_is_refused_in_plain_words() {
+    let garbage: Vec<u8> = (0..4000_u32).map(|number| (number * 7 % 256) as u8).collect();
+    for other in [&garbage[..], b"hello", &[b'x'; 512]] {
+        let what = refused(other);
+        assert!(
+            what.starts_with("this is no riverlog backup") && what.len() < 200,
+            "{what}"
+        );
+        assert!(!what.contains(|c: char| c.is_control() || !c.is_ascii()), "{what:?}");
+    }
+    for empty in [&[][..], &[0; 2048]] {
+        assert!(refused(empty).contains("nothing in it"));
+    }
+    // Behind a good entry, what the reader says is told, but escaped.
+    let mut bytes = example();
+    let size = tar::Header::from_byte_slice(&bytes[..512]).entry_size().unwrap() as usize;
+    let second = 512 + size.next_multiple_of(512);
+    bytes[second..second + 512].fill(0xff);
+    let what = refused(&bytes);
+    assert!(what.contains("damaged or cut behind logs/"), "{what}");
+    assert!(!what.contains(|c: char| c.is_control() || !c.is_ascii()), "{what:?}");
+}
+
+#[test]
+fn bytes_behind_the_end_are_refused() {
+    let mut bytes = example();
+    bytes.extend_from_slice(&[0; 10_240]);
+    read(&bytes[..], drain).unwrap();
+    bytes.push(1);
+    assert!(refused(&bytes).contains("behind the end"), "{}", refused(&bytes));
+}
+
+#[test]
+fn a_batch_that_the_server_has_damaged_is_told_by_entry_and_position() {
+    let bytes = example();
+    let (contents, batches) = verify(&bytes[..]).unwrap();
+    assert_eq!((contents.notes.len(), batches.bad), (1, 0));
+    assert!(batches.good >= 2 && batches.segments >= 2, "{batches:?}");
+    // The server copies what its disk gives, and its list agrees with it.
+    let mut rotten = Vec::new();
+    let mut list = format!("{FIRST_LINE}\nlsn 7\n");
+    let mut archive = tar::Builder::new(&mut rotten);
+    let mut manifest = Vec::new();
+    let contents = read(&bytes[..], |path, source| {
+        let mut all = Vec::new();
+        copy(source, |piece| {
+            all.extend_from_slice(piece);
+            Ok(())
+        })?;
+        if let Some(at) = all.windows(5).position(|window| window == b"hello") {
+            all[at] ^= 1;
+        }
+        let mut rest = &all[..];
+        append(&mut archive, &mut list, path, all.len() as u64, |buffer| {
+            rest.read(buffer)
+        })?;
+        Ok(())
+    });
+    manifest.extend_from_slice(&contents.unwrap().manifest);
+    let mut rest = &manifest[..];
+    append(&mut archive, &mut list, MANIFEST, manifest.len() as u64, |buffer| {
+        rest.read(buffer)
+    })
+    .unwrap();
+    seal(&mut list);
+    archive
+        .append(&header(LIST, list.len() as u64).unwrap(), list.as_bytes())
+        .unwrap();
+    archive.finish().unwrap();
+    drop(archive);
+    let (_, found) = verify(&rotten[..]).unwrap();
+    assert_eq!((found.bad, found.good), (1, batches.good - 1));
+    let place = &found.places[0];
+    assert!(
+        place.starts_with("logs/1/00000000000000000000.log position 0 (offset 0): the batch's CRC-32C"),
+        "{place}"
+    );
+}
+
 /// An archive of one entry, as somebody may have made it who does not use our writer.
 fn hostile(path: &[u8], kind: tar::EntryType, claimed: u64, link: &str) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();

@@ -9,8 +9,10 @@ use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use bytes::Bytes;
 use kafka_protocol::messages::RequestKind;
-use riverlog_storage::record::StoredRecord;
+use riverlog_storage::batch::BatchBuilder;
+use riverlog_storage::record::{Record, StoredRecord};
 
+use crate::archive;
 use crate::broker::topic_config;
 use crate::config::{HostPort, Settings};
 use crate::demo::model;
@@ -40,7 +42,7 @@ pub struct Door {
 }
 
 /// Every door of this crate.
-pub const DOORS: [Door; 5] = [REQUESTS, GROUP_RECORDS, JOB_STATE, HTTP, TEXTS];
+pub const DOORS: [Door; 6] = [REQUESTS, GROUP_RECORDS, JOB_STATE, HTTP, TEXTS, ARCHIVE];
 
 /// Kafka request frames: header, walker, and the codec behind it, for every API and version that is served.
 /// The first two bytes pick both; a real frame's own header is tried as well.
@@ -140,6 +142,17 @@ pub const TEXTS: Door = Door {
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
     },
+};
+
+/// Backups, as they are checked and restored. Checksums would keep a fuzzer out, so the bytes are tried once as they come and
+/// once with those of the archive mended.
+pub const ARCHIVE: Door = Door {
+    name: "archive",
+    run: |data| {
+        let _ = archive::verify(data);
+        let _ = archive::verify(&mended_archive(data)[..]);
+    },
+    seeds: || vec![seed_archive()],
 };
 
 const SUBSCRIPTION: &[u8] = b"\x00\x01\x00\x00\x00\x02\x00\x01a\x00\x02bc\xff\xff\xff\xff";
@@ -328,8 +341,60 @@ fn texts(data: &[u8]) {
     }
 }
 
+/// The entries of an archive under headers that check, and behind them a list that agrees with them.
+fn mended_archive(data: &[u8]) -> Vec<u8> {
+    let (mut mended, mut rest) = (Vec::new(), data);
+    let mut list = "riverlog-backup 1\nlsn 7\n".to_owned();
+    while let Some((header, behind)) = rest.split_first_chunk::<512>() {
+        let mut header = tar::Header::from_byte_slice(header).clone();
+        let bytes = header.entry_size().unwrap_or(0).min(behind.len() as u64);
+        header.set_size(bytes);
+        header.set_cksum();
+        let path = String::from_utf8_lossy(&header.path_bytes()).into_owned();
+        if path == "checksums" {
+            break;
+        }
+        let (entry, _) = behind.split_at_checked(bytes as usize).unwrap_or_default();
+        list += &format!("file {:08x} {bytes} {path}\n", crc32fast::hash(entry));
+        mended.extend_from_slice(header.as_bytes());
+        mended.extend_from_slice(entry);
+        mended.resize(mended.len().next_multiple_of(512), 0);
+        rest = behind.get(entry.len().next_multiple_of(512)..).unwrap_or_default();
+    }
+    archive::seal(&mut list);
+    if let Ok(header) = archive::header("checksums", list.len() as u64) {
+        mended.extend_from_slice(header.as_bytes());
+        mended.extend_from_slice(list.as_bytes());
+    }
+    mended.resize(mended.len().next_multiple_of(512) + 1024, 0);
+    mended
+}
+
+/// A segment with one batch, its index, and a manifest, whose insides another door tries.
+fn seed_archive() -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.push(Record {
+        value: Some(Bytes::from_static(b"value")),
+        ..Record::default()
+    });
+    let batch = builder.build().map(|batch| batch.bytes().clone()).unwrap_or_default();
+    let mut bytes = Vec::new();
+    for (path, content) in [
+        ("logs/1/00000000000000000000.index", &[0; 16][..]),
+        ("logs/1/00000000000000000000.log", &batch),
+        ("manifest", b"RIVERMAN"),
+    ] {
+        if let Ok(header) = archive::header(path, content.len() as u64) {
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(content);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+    }
+    mended_archive(&bytes)
+}
+
 #[cfg(test)]
-#[allow(clippy::indexing_slicing)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -342,6 +407,12 @@ mod tests {
                 (door.run)(&seed);
             }
         }
+    }
+
+    #[test]
+    fn the_seed_of_archives_is_one() {
+        let contents = archive::read(&seed_archive()[..], |_, source| archive::copy(source, |_| Ok(()))).unwrap();
+        assert_eq!((contents.files, contents.lsn), (3, 7));
     }
 
     proptest! {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-use anyhow::{Context, bail};
-use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolation, OffsetAt};
+use anyhow::{Context, anyhow, bail};
+use riverlog_client::{Client, Consumer, ConsumerOptions, Error, FetchedRecords, Isolation, OffsetAt};
 
 use super::bootstrap::BootstrapArgs;
 use super::format::Format;
@@ -79,7 +79,7 @@ pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
     tokio::pin!(closed);
     while sink.left > 0 && (args.follow || !ends.is_empty()) {
         let polled = tokio::select! {
-            polled = consumer.poll() => polled?,
+            polled = consumer.poll() => polled.map_err(advised)?,
             () = &mut closed => return Ok(()),
         };
         let Some(fetched) = polled else {
@@ -101,6 +101,21 @@ pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// With the way on, where there is one.
+fn advised(error: Error) -> anyhow::Error {
+    let cause = match &error {
+        Error::Expired { last, .. } => last.as_ref(),
+        other => other,
+    };
+    match cause {
+        Error::Unreadable { partition, .. } => anyhow!(
+            "{error}; the batch there is damaged, or the partition is fenced: the server's log and its /readyz say which; \
+             records behind a damaged batch are read with --partition {partition} --from OFFSET"
+        ),
+        _ => error.into(),
+    }
 }
 
 async fn end_of(client: &Client, topic: &str, partition: i32) -> anyhow::Result<i64> {
@@ -127,5 +142,24 @@ impl<W: Write> Sink<W> {
             self.format.write(&mut self.out, fetched.partition, record)?;
         }
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_partition_is_named_with_the_way_on() {
+        let last = Error::Unreadable {
+            topic: "t".into(),
+            partition: 3,
+            offset: 17,
+        };
+        let after = std::time::Duration::from_secs(30);
+        let last = Box::new(last);
+        let told = advised(Error::Expired { last, after }).to_string();
+        assert!(told.starts_with("t/3 cannot be read from offset 17 on: "), "{told}");
+        assert!(told.contains("--partition 3 --from OFFSET"), "{told}");
     }
 }

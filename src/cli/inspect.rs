@@ -80,7 +80,11 @@ pub(super) enum FindingFormat {
 /// When the directory is in use or cannot be read, and when something is wrong in it.
 pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     match args.command {
-        InspectCommand::Verify { data, format } => verify(&data.data_dir, format),
+        InspectCommand::Verify { data, format } => match verify(&data.data_dir, format)? {
+            0 => Ok(()),
+            1 => bail!("1 problem in {}", data.data_dir.display()),
+            problems => bail!("{problems} problems in {}", data.data_dir.display()),
+        },
         InspectCommand::Dump {
             data,
             file,
@@ -111,8 +115,8 @@ pub async fn run(args: InspectArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Checks a directory, and tells what is wrong in it.
-pub(super) fn verify(data_dir: &Path, format: FindingFormat) -> anyhow::Result<()> {
+/// Checks a directory, tells what is wrong in it, and returns how many problems that are.
+pub(super) fn verify(data_dir: &Path, format: FindingFormat) -> anyhow::Result<u64> {
     let directory = Directory::open(data_dir)?;
     let mut printed = Ok(());
     let checked = directory.verify(&mut |finding| {
@@ -129,11 +133,7 @@ pub(super) fn verify(data_dir: &Path, format: FindingFormat) -> anyhow::Result<(
         FindingFormat::Text => print(&format!("{}\n", summary(&checked)))?,
         FindingFormat::Json => print(&format!("{}\n", serde_json::json!(checked)))?,
     }
-    match checked.problems {
-        0 => Ok(()),
-        1 => bail!("1 problem in {}", data_dir.display()),
-        problems => bail!("{problems} problems in {}", data_dir.display()),
-    }
+    Ok(checked.problems)
 }
 
 fn summary(checked: &Checked) -> String {

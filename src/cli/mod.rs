@@ -47,7 +47,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// List, describe, reset and delete consumer groups.
     Group(group::GroupArgs),
-    /// Take a backup of a running server, and check it.
+    /// Take a backup of a running server, and check it, or check one that is there.
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup, and check it.
     Restore(restore::RestoreArgs),
@@ -55,7 +55,13 @@ enum Command {
     Inspect(inspect::InspectArgs),
 }
 
-/// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage.
+/// What was asked for is done, but shows damage that was there before. The process ends with 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DamageFound(String);
+
+/// Runs the process. Exit code 0 is success, 1 a failure that one line on standard error names, 2 wrong usage, or a backup
+/// that was taken, checked or restored and has damage as its original.
 pub fn main() -> ExitCode {
     let started = Instant::now();
     // Exits with 2, and says why, when the arguments are wrong.
@@ -116,5 +122,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         }
     }
     eprintln!("riverlog: {line}");
-    ExitCode::FAILURE
+    match error.is::<DamageFound>() {
+        true => ExitCode::from(2),
+        false => ExitCode::FAILURE,
+    }
 }

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use riverlog_storage::Restore;
 
+use super::DamageFound;
+use super::backup;
 use super::inspect::{FindingFormat, verify};
 use super::output::print;
 use crate::archive::{self, Contents};
@@ -24,38 +26,43 @@ pub struct RestoreArgs {
 /// Restores, and then verifies what is there.
 ///
 /// # Errors
-/// When the archive is damaged or no backup, the directory is not empty or cannot be written, or what was restored has damage.
+/// When the archive is damaged or no backup, or the directory is not empty or cannot be written. With [`DamageFound`] when the
+/// directory is whole as the backup is, which has damage.
 pub async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let RestoreArgs { file, data_dir } = args;
-    let archive = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
-    if let Some(parent) = data_dir.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    }
-    let contents = restore(archive, Restore::begin(&data_dir)?).with_context(|| {
-        let dir = data_dir.display();
-        format!(
-            "{} is not restored; remove {dir}, in which no server will start",
-            file.display()
-        )
-    })?;
+    let archive = backup::open(&file)?;
+    let mut restoring = Restore::begin(&data_dir)?;
+    let restored = restore(archive, &mut restoring);
     let Contents {
         lsn,
         files,
         bytes,
         notes,
         ..
-    } = contents;
+    } = restored.with_context(|| {
+        let (file, dir) = (file.display(), data_dir.display());
+        match restoring.is_begun() {
+            true => format!("{file} is not restored; remove {dir}, in which no server will start"),
+            false => format!("{file} is not restored"),
+        }
+    })?;
     for note in &notes {
         eprintln!("riverlog: the backup has damage as the original had: {note}");
     }
+    let dir = data_dir.display();
     print(&format!(
-        "restored {files} files with {bytes} bytes, everything up to journal frame {lsn}, in {}\n",
-        data_dir.display()
+        "restored {files} files with {bytes} bytes, each with its checksum, everything up to journal frame {lsn}, in {dir}\n",
     ))?;
-    verify(&data_dir, FindingFormat::Text)
+    match (verify(&data_dir, FindingFormat::Text)?, notes.len()) {
+        (0, 0) => Ok(()),
+        (problems, notes) => bail!(DamageFound(format!(
+            "{dir} is whole as the backup is, in which damage is noted in {notes} places and found in {problems} (`riverlog \
+             backup --check` tells whether the backup has it)"
+        ))),
+    }
 }
 
-fn restore(archive: File, mut restore: Restore) -> anyhow::Result<Contents> {
+fn restore(archive: File, restore: &mut Restore) -> anyhow::Result<Contents> {
     let contents = archive::read(BufReader::new(archive), |path, bytes| {
         let mut target = restore.file(path)?;
         archive::copy(bytes, |bytes| Ok(target.write(bytes)?))?;

@@ -15,8 +15,15 @@ pub struct HostPort {
 
 /// Not a `HOST:PORT`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not HOST:PORT (for example 127.0.0.1:9092, localhost:0 or [::1]:9092)")]
+#[error("`{0}` is not HOST:PORT (for example 127.0.0.1:9092, localhost:0 or [::1]:9092){hint}", hint = hint(.0))]
 pub struct HostPortError(String);
+
+fn hint(text: &str) -> &'static str {
+    match text.contains("://") {
+        true => "; leave out what stands before the host, and any path",
+        false => "",
+    }
+}
 
 impl HostPort {
     /// From its parts.

@@ -73,6 +73,11 @@ pub async fn backup(State(http): State<Arc<Http>>) -> Result<Response, Problem> 
     Ok((headers, body).into_response())
 }
 
+/// For all other methods, HEAD included, which is not a `GET` here.
+pub async fn only_get() -> impl IntoResponse {
+    ([(header::ALLOW, "GET")], Problem::method_not_allowed())
+}
+
 /// What is known to be damaged, as it is told to whoever takes the backup.
 fn damages(storage: &Storage, backup: &Backup) -> Vec<String> {
     let health = storage.health();

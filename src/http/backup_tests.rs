@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -22,9 +22,14 @@ async fn backup(site: &Site) -> Response {
 #[tokio::test]
 async fn who_only_looks_begins_no_backup() {
     let site = Site::with(HttpLimits::default(), BrokerOptions::default()).await;
-    let request = Request::head("/backup").body(Body::empty()).unwrap();
-    let answer = router(Arc::clone(&site.http)).oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    for method in [Method::HEAD, Method::POST, Method::OPTIONS] {
+        let request = Request::builder().method(method).uri("/backup");
+        let answer = router(Arc::clone(&site.http)).oneshot(request.body(Body::empty()).unwrap());
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let allowed: Vec<_> = answer.headers().get_all(header::ALLOW).iter().collect();
+        assert_eq!(allowed, ["GET"]);
+    }
     assert_eq!(backup(&site).await.status(), StatusCode::OK);
 }
 

@@ -97,7 +97,7 @@ pub fn router(http: Arc<Http>) -> Router {
         // Nobody who only looks shall begin one.
         .route(
             "/backup",
-            get(backup::backup).head(async || Problem::method_not_allowed()),
+            get(backup::backup).head(backup::only_get).fallback(backup::only_get),
         )
         .fallback(async |uri: Uri| Problem::not_found(format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

@@ -292,7 +292,7 @@ fn a_restore_that_was_cut_short_is_no_data_directory() {
                 }
                 // The directory itself is not there.
                 Ok(_) => assert!(operations < 6, "after {operations} operations"),
-                Err(OpenError::Foreign { .. }) => refused += 1,
+                Err(OpenError::Foreign { .. } | OpenError::Restoring(_)) => refused += 1,
                 Err(error) => panic!("after {operations} operations: {error}"),
             }
         }
@@ -343,7 +343,7 @@ fn only_files_of_a_data_directory_are_restored() {
     assert!(matches!(restore.finish(b"RIVERMAN"), Err(RestoreError::BadManifest(_))));
     assert!(matches!(
         Restore::on(disk, DIR.into()),
-        Err(RestoreError::NotEmpty { .. })
+        Err(RestoreError::Interrupted(_))
     ));
 }
 
@@ -389,4 +389,17 @@ fn everything_acknowledged_before_a_backup_is_in_it() {
     // Another process may have the directory by now.
     assert!(storage.engine().checkpoint_step().is_err());
     assert!(matches!(storage.backup(), Err(BackupError::Closed)));
+}
+
+#[test]
+fn the_names_of_all_directories_that_a_restore_makes_last() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let mut restore = Restore::on(Arc::new(disk.clone()), "/a/b/data".into()).unwrap();
+        assert!(!restore.is_begun() && !disk.exists(Path::new("/a")).unwrap());
+        restore.file("logs/0/00000000000000000000.log").unwrap();
+        assert!(restore.is_begun());
+        let disk = disk.cut_power(&mut SmallRng::seed_from_u64(seed));
+        assert!(disk.exists(Path::new("/a/b/data/restoring")).unwrap(), "seed {seed}");
+    }
 }

@@ -167,6 +167,17 @@ pub enum OpenError {
         /// One of the files found.
         found: String,
     },
+    /// A restore into the directory did not come to its end.
+    #[error("{} is what an interrupted restore has left, or one that still runs; remove it, and restore again", .0.display())]
+    Restoring(PathBuf),
+    /// There is nothing to look into.
+    #[error("{} is no data directory: {found}; give that of a server, stopped, with --data-dir", dir.display())]
+    NoData {
+        /// The directory.
+        dir: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
     /// The manifest is there but cannot be believed.
     #[error("the manifest in {} does not check ({reason}); refusing to guess: restore it from a backup", dir.display())]
     BadManifest {
@@ -233,13 +244,23 @@ pub enum BackupError {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is something in the directory.
-    #[error("{} holds {found:?}; restore into an empty directory (and remove what a restore that was cut short has left)", dir.display())]
+    #[error("{} holds {found:?}; restore into an empty directory, or one that does not exist yet", dir.display())]
     NotEmpty {
         /// The directory.
         dir: PathBuf,
         /// One of the files found.
         found: String,
     },
+    /// It is a data directory.
+    #[error(
+        "{} is a data directory already, whose server may be running, and a restore replaces nothing; restore into an empty \
+         directory, or one that does not exist yet",
+        .0.display()
+    )]
+    DataDirectory(PathBuf),
+    /// An earlier restore into the directory did not come to its end.
+    #[error("{} is what an interrupted restore has left, or one that still runs; remove it, and restore again", .0.display())]
+    Interrupted(PathBuf),
     /// No data directory has such a file.
     #[error("{0:?} is no file of a data directory")]
     BadName(String),

@@ -23,6 +23,7 @@ use crate::manifest::{FORMAT_VERSION, Manifest, StoredSegment};
 use crate::producers::ProducerTable;
 use crate::record::{Record, decode_all, decode_batch};
 use crate::segment::{Segment, SegmentWalk};
+use crate::stream::check_segment;
 
 /// A decoder of untrusted bytes.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +111,7 @@ pub const STORED: Door = Door {
     seeds: seed_stored,
 };
 
-/// Segment files, walked from their front.
+/// Segment files, walked from their front, and as they come in a stream.
 pub const SEGMENTS: Door = Door {
     name: "segments",
     run: |data| {
@@ -379,6 +380,9 @@ fn segment(data: &[u8]) {
     if let Ok(loaded) = segment.load_index(&disk) {
         let _ = loaded.index.by_offset(1);
     }
+    let mut streamed = data;
+    let good = check_segment("0/00000000000000000000.log", &mut streamed, &mut |_| {});
+    assert!(streamed.is_empty() && good.is_ok_and(|good| good as usize <= data.len() / HEADER_LEN));
     let Ok(file) = segment.file.reader(&disk) else { return };
     let mut walk = SegmentWalk::new(file, stored.size_bytes, 0, 0, 0);
     while let Ok(Some((header, bytes))) = walk.next() {

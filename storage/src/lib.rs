@@ -8,7 +8,7 @@
 //! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
-//! - `backup`: a copy that is taken while everything goes on; `restore`: a directory made of one.
+//! - `backup`: a copy that is taken while everything goes on; `restore`: a directory made of one; `stream`: its segments checked.
 //! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.
 //! - [`inspect`]: a directory that nobody has open, checked, shown and mended.
 //! - [`disk`], [`clock`]: the outside world, real and simulated.
@@ -60,6 +60,7 @@ pub mod simulation;
 mod state;
 mod stats;
 mod storage;
+mod stream;
 pub mod write_set;
 
 pub use backup::{Backup, BackupFile};
@@ -72,10 +73,11 @@ pub use error::{BackupError, OpenError, ReadError, RestoreError, WriteError};
 pub use manifest::Fence;
 pub use options::Options;
 pub use read::Fetched;
-pub use restore::{Restore, RestoredFile, is_restorable};
+pub use restore::{Restore, RestoredFile, check_manifest, is_restorable};
 pub use shared::Published;
 pub use stats::{SYNC_BUCKETS_US, Stats};
 pub use storage::Storage;
+pub use stream::{BadBatch, check_segment};
 pub use uuid::Uuid;
 pub use write_set::{Append, Appended, Change, EpochCheck, LogEnds, Receipt, WriteSet};
 

@@ -11,7 +11,7 @@ use crate::checkpoint::log_id_of;
 use crate::disk::{Disk, DiskFile, Open, RealDisk};
 use crate::error::{OpenError, RestoreError};
 use crate::journal;
-use crate::manifest::Manifest;
+use crate::manifest::{COPIES, Manifest};
 use crate::segment::Segment;
 use crate::state::log_dir;
 
@@ -22,6 +22,8 @@ const MARKER: &str = "restoring";
 pub struct Restore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Whether anything of it is on the disk.
+    is_begun: bool,
     /// Directories of logs.
     dirs: BTreeSet<PathBuf>,
 }
@@ -53,36 +55,93 @@ pub fn is_restorable(path: &str) -> bool {
     }
 }
 
+/// Refuses a directory in which a restore did not come to its end.
+pub(crate) fn refuse_interrupted_restore(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let marker = dir.join(MARKER);
+    match disk.exists(&marker).map_err(OpenError::io("cannot look at", &marker))? {
+        true => Err(OpenError::Restoring(dir.into())),
+        false => Ok(()),
+    }
+}
+
+/// Whether the manifest of a backup can be read by this program.
+///
+/// # Errors
+/// When it is damaged, or of another version.
+pub fn check_manifest(manifest: &[u8]) -> Result<(), RestoreError> {
+    decoded(manifest).map(|_| ())
+}
+
+fn decoded(manifest: &[u8]) -> Result<Manifest, RestoreError> {
+    Manifest::decode(manifest).map_err(|error| RestoreError::BadManifest(error.to_string()))
+}
+
 impl Restore {
-    /// Begins with a directory that does not exist, but for its parent, or is empty.
+    /// Begins with a directory that does not exist or is empty. It is made when the first file comes.
     ///
     /// # Errors
-    /// When there is something in it, or it cannot be written.
+    /// When there is something in it, or it cannot be read.
     pub fn begin(dir: impl Into<PathBuf>) -> Result<Self, RestoreError> {
         Self::on(Arc::new(RealDisk), dir.into())
     }
 
     pub(crate) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, RestoreError> {
-        disk.create_dir(&dir).map_err(OpenError::io("cannot create", &dir))?;
-        let names = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
-        if let Some(found) = names.into_iter().next() {
-            return Err(RestoreError::NotEmpty { dir, found });
-        }
-        let marker = dir.join(MARKER);
-        disk.open(&marker, Open::CreateNew)
-            .map_err(OpenError::io("cannot create", &marker))?;
-        for path in [dir.join("journal"), dir.join("logs")] {
-            disk.create_dir(&path).map_err(OpenError::io("cannot create", &path))?;
-        }
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        for dir in [&dir, parent.unwrap_or(Path::new("."))] {
-            sync_dir(&*disk, dir)?;
+        if disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
+            let names = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
+            if names.iter().any(|name| name == MARKER) {
+                return Err(RestoreError::Interrupted(dir));
+            }
+            if names.iter().any(|name| COPIES.contains(&name.as_str())) {
+                return Err(RestoreError::DataDirectory(dir));
+            }
+            if let Some(found) = names.into_iter().next() {
+                return Err(RestoreError::NotEmpty { dir, found });
+            }
         }
         Ok(Self {
             disk,
             dir,
+            is_begun: false,
             dirs: BTreeSet::new(),
         })
+    }
+
+    /// Whether there is something on the disk by now, which must be removed if this does not come to its end.
+    pub fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Makes the directory, with those above it that are missing, and the marker in it.
+    fn make_directory(&mut self) -> Result<(), RestoreError> {
+        if self.is_begun {
+            return Ok(());
+        }
+        let (disk, dir) = (&*self.disk, self.dir.as_path());
+        let exists = |path: &Path| disk.exists(path).map_err(OpenError::io("cannot look at", path));
+        let mut missing = Vec::new();
+        for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+            if exists(dir)? {
+                break;
+            }
+            missing.push(dir);
+        }
+        for dir in missing.iter().rev() {
+            disk.create_dir(dir).map_err(OpenError::io("cannot create", *dir))?;
+        }
+        let marker = dir.join(MARKER);
+        disk.open(&marker, Open::CreateNew)
+            .map_err(OpenError::io("cannot create", &marker))?;
+        self.is_begun = true;
+        for path in [dir.join("journal"), dir.join("logs")] {
+            disk.create_dir(&path).map_err(OpenError::io("cannot create", &path))?;
+        }
+        sync_dir(disk, dir)?;
+        // A new name must last, in each directory that got one.
+        for named in missing.iter().copied().chain([dir]) {
+            let parent = named.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_dir(disk, parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     /// Begins a file by its path relative to the data directory.
@@ -93,6 +152,7 @@ impl Restore {
         if !is_restorable(path) {
             return Err(RestoreError::BadName(path.into()));
         }
+        self.make_directory()?;
         let full = self.dir.join(path);
         if let Some(log) = full.parent().filter(|_| path.starts_with("logs/"))
             && self.dirs.insert(log.into())
@@ -112,9 +172,10 @@ impl Restore {
     ///
     /// # Errors
     /// When the manifest does not check, or something cannot be written.
-    pub fn finish(self, manifest: &[u8]) -> Result<(), RestoreError> {
+    pub fn finish(&mut self, manifest: &[u8]) -> Result<(), RestoreError> {
+        let mut manifest = decoded(manifest)?;
+        self.make_directory()?;
         let disk = &*self.disk;
-        let mut manifest = Manifest::decode(manifest).map_err(|error| RestoreError::BadManifest(error.to_string()))?;
         self.forget_bad_indexes(&mut manifest)?;
         for dir in self
             .dirs

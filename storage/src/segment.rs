@@ -261,6 +261,21 @@ pub(crate) enum WalkError {
     Damaged { offset: i64, position: u64, reason: String },
 }
 
+/// The header of a batch that is to have this base offset, or why it cannot be one. What its length says may then be read.
+pub(crate) fn plausible_header(bytes: &[u8], base_offset: i64) -> Result<BatchHeader, String> {
+    let header = BatchHeader::parse(bytes).map_err(|error| error.to_string())?;
+    if header.size_bytes() as u64 > MAX_WRITE_SET_BYTES {
+        return Err("its length is more than any batch may have".into());
+    }
+    if header.last_offset_delta < 0 {
+        return Err("its last offset lies before its first".into());
+    }
+    if header.base_offset != base_offset {
+        return Err(format!("its base offset is {}", header.base_offset));
+    }
+    Ok(header)
+}
+
 /// Walks batches of a segment forward, checking each: its checksum, its length against the segment, and
 /// its base offset (which Kafka's checksum does not cover) against the end of the one before.
 pub(crate) struct SegmentWalk {
@@ -355,20 +370,11 @@ impl SegmentWalk {
 
     /// The header at the present position, if it can stand there.
     fn next_header(&mut self) -> Result<BatchHeader, WalkError> {
-        let front = self.fill(HEADER_LEN)?;
-        let header = BatchHeader::parse(front).map_err(|error| self.damaged(error))?;
-        let size = header.size_bytes();
-        if size as u64 > self.size_bytes - self.position {
+        let next_offset = self.next_offset;
+        let header = plausible_header(self.fill(HEADER_LEN)?, next_offset);
+        let header = header.map_err(|reason| self.damaged(reason))?;
+        if header.size_bytes() as u64 > self.size_bytes - self.position {
             return Err(self.damaged("its length leads out of the segment"));
-        }
-        if size as u64 > MAX_WRITE_SET_BYTES {
-            return Err(self.damaged("its length is more than any batch may have"));
-        }
-        if header.last_offset_delta < 0 {
-            return Err(self.damaged("its last offset lies before its first"));
-        }
-        if header.base_offset != self.next_offset {
-            return Err(self.damaged(format!("its base offset is {}", header.base_offset)));
         }
         Ok(header)
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::bad_http::{get, post};
-use crate::inspect::riverlog;
-use crate::server::{PATIENCE, Server, temp_dir};
+use crate::inspect::{flip, riverlog, segment};
+use crate::server::{PATIENCE, Server, temp_dir, until, wait};
 
 fn ok(arguments: &[&str], input: &str) -> String {
     let (code, text) = riverlog(arguments, input);
@@ -91,7 +91,7 @@ fn a_backup_under_load_has_everything_that_was_acknowledged_before_it() {
         ok(&[&group[..], &["--bootstrap", &bootstrap]].concat(), "");
         let before = written.load(Ordering::SeqCst);
         let told = ok(&["backup", text(&file), "--http", &server.http.to_string()], "");
-        assert!(told.contains("checked") && !told.contains("damage"), "{told}");
+        assert!(told.contains("checked") && told.contains(" 0 damaged"), "{told}");
         // The server goes on.
         wait_for(written.load(Ordering::SeqCst) + 20);
         ok(&["topic", "delete", "gone", "--bootstrap", &bootstrap], "");
@@ -133,7 +133,12 @@ fn a_damaged_archive_and_a_directory_in_use_are_refused() {
     let bent = dir.path().join("bent.tar");
 
     let full = fails(&["restore", text(&file), "--data-dir", text(&dir.path().join("data"))]);
-    assert!(full.contains("restore into an empty directory"), "{full}");
+    assert!(
+        full.contains("is a data directory already") && full.contains("restore into an empty"),
+        "{full}"
+    );
+    let other = fails(&["restore", text(&file), "--data-dir", text(dir.path())]);
+    assert!(other.contains("restore into an empty directory"), "{other}");
 
     let list = bytes.windows(9).rposition(|window| window == b"checksums").unwrap();
     std::fs::write(&bent, &bytes[..list]).unwrap();
@@ -141,12 +146,19 @@ fn a_damaged_archive_and_a_directory_in_use_are_refused() {
     assert!(cut.contains("is cut") && cut.contains("remove"), "{cut}");
     // What is there is no data directory.
     let refused = Server::try_start(&copy, &[]).err().unwrap();
-    assert!(
-        refused.to_string().contains("is not a Riverlog data directory"),
-        "{refused}"
-    );
-    let again = fails(&["restore", text(&file), "--data-dir", text(&copy)]);
-    assert!(again.contains("restore into an empty directory"), "{again}");
+    assert!(refused.to_string().contains("an interrupted restore"), "{refused}");
+    for command in [
+        &["restore", text(&file)][..],
+        &["inspect", "verify"],
+        &["inspect", "dump"],
+        &["inspect", "repair"],
+    ] {
+        let again = fails(&[command, &["--data-dir", text(&copy)]].concat());
+        assert!(
+            again.contains("an interrupted restore") && again.contains("remove it, and restore again"),
+            "{again}"
+        );
+    }
     std::fs::remove_dir_all(&copy).unwrap();
 
     let mut flipped = bytes.clone();
@@ -194,5 +206,142 @@ fn what_is_no_backup_is_not_kept() {
         assert!(told.contains(what), "{told}");
     }
     server.join().unwrap();
+    let nowhere = fails(&["backup", text(&dir.path().join("x/b.tar"))]);
+    assert!(
+        nowhere.contains("cannot create") && !nowhere.contains("another backup") && !nowhere.contains("other backup"),
+        "{nowhere}"
+    );
+    std::fs::write(dir.path().join("b.tar.partial"), "").unwrap();
+    let other = fails(&["backup", text(&file)]);
+    assert!(other.contains("if no other backup is being written to it"), "{other}");
+    std::fs::remove_file(dir.path().join("b.tar.partial")).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn what_is_named_wrongly_is_said() {
+    let dir = temp_dir();
+    let server = Server::start(&dir.path().join("data"));
+    let (target, kafka) = (dir.path().join("copy"), server.bootstrap());
+    let (http, slashed) = (format!("http://{}", server.http), format!("{}/x/", text(dir.path())));
+    let file = dir.path().join("b.tar");
+    for (name, address, told) in [
+        ("-", "127.0.0.1:1", "a backup is written to a file"),
+        (text(dir.path()), "127.0.0.1:1", "is a directory; name a file in it"),
+        (&slashed, "127.0.0.1:1", "is a directory; name a file in it"),
+        (text(&file), &kafka, "not that for Kafka clients"),
+    ] {
+        let said = fails(&["backup", name, "--http", address]);
+        assert!(said.contains(told), "{said}");
+    }
+    let (code, said) = riverlog(&["backup", text(&file), "--http", &http], "");
+    assert!(
+        code == Some(2) && said.contains("leave out what stands before the host"),
+        "{said}"
+    );
+    let (binary, empty) = (dir.path().join("binary"), dir.path().join("empty"));
+    std::fs::write(&binary, [0x1b, 0xff, 7, 0, 200].repeat(900)).unwrap();
+    std::fs::write(&empty, "").unwrap();
+    for (name, told) in [
+        ("-", "not from standard input"),
+        (text(dir.path()), "is a directory"),
+        (text(&binary), "this is no riverlog backup"),
+        (text(&empty), "there is nothing in it"),
+        (text(&file), "cannot open"),
+    ] {
+        let restored = fails(&["restore", name, "--data-dir", text(&target)]);
+        let checked = fails(&["backup", "--check", name]);
+        for said in [restored, checked] {
+            assert!(said.contains(told) && said.len() < 400, "{said}");
+            assert!(
+                said.chars().all(|c| c == '\n' || (c.is_ascii() && !c.is_control())),
+                "{said:?}"
+            );
+        }
+    }
+    assert!(!target.exists(), "a wrong name makes no directory");
+    server.stop();
+}
+
+#[test]
+fn rot_that_nobody_has_noticed_is_found_and_the_backup_kept() {
+    let dir = temp_dir();
+    let (data, file, copy) = (
+        dir.path().join("data"),
+        dir.path().join("b.tar"),
+        dir.path().join("copy"),
+    );
+    let server = Server::start(&data);
+    for number in 0..20 {
+        publish(&server, "t", &number.to_string());
+    }
+    let good = dir.path().join("good.tar");
+    ok(&["backup", text(&good), "--http", &server.http.to_string()], "");
+    let told = ok(&["backup", "--check", text(&good)], "");
+    assert!(told.contains(" 0 damaged"), "{told}");
+    // Nobody reads it between that and the backup.
+    flip(&segment(&data), 65);
+    let damaged = |arguments: &[&str]| {
+        let (code, told) = riverlog(arguments, "");
+        assert_eq!(code, Some(2), "{told}");
+        told
+    };
+    let place = "logs/1/00000000000000000000.log position 0 (offset 0): the batch's CRC-32C is";
+    let told = damaged(&["backup", text(&file), "--http", &server.http.to_string()]);
+    assert!(told.contains(place) && told.contains(" 1 damaged"), "{told}");
+    assert!(file.exists() && !dir.path().join("b.tar.partial").exists());
+    let told = damaged(&["backup", "--check", text(&file)]);
+    assert!(told.contains(place), "{told}");
+    server.stop();
+    let told = damaged(&["restore", text(&file), "--data-dir", text(&copy)]);
+    assert!(
+        told.contains("1 problems") && told.contains("is whole as the backup is"),
+        "{told}"
+    );
+    let server = Server::start(&copy);
+    publish(&server, "t", "more");
+    // The scrub finds it, and from then on the server says so itself.
+    until("the scrub to find it", || {
+        get(server.http, "/readyz").contains("\"topic\":\"t\"")
+    });
+    let again = dir.path().join("again.tar");
+    let told = damaged(&["backup", text(&again), "--http", &server.http.to_string()]);
+    assert!(
+        told.contains("the server knows of this damage") && told.contains(place),
+        "{told}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_backup_that_is_interrupted_leaves_nothing() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = listener.local_addr().unwrap().to_string();
+    for signal in ["INT", "TERM"] {
+        let dir = temp_dir();
+        let (file, partial) = (dir.path().join("b.tar"), dir.path().join("b.tar.partial"));
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_riverlog"))
+            .args(["backup", text(&file), "--http", &http])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1000]).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhello")
+            .unwrap();
+        until("the first bytes", || {
+            std::fs::metadata(&partial).is_ok_and(|file| file.len() == 5)
+        });
+        let sent = std::process::Command::new("kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(wait(&mut child).code(), Some(1));
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains(&format!("because of SIG{signal}")), "{said}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
 }

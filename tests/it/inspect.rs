@@ -42,14 +42,14 @@ fn lines(range: std::ops::Range<u32>) -> String {
     range.map(|number| format!("{number}\n")).collect()
 }
 
-fn flip(path: &Path, position: usize) {
+pub fn flip(path: &Path, position: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[position] ^= 1;
     std::fs::write(path, bytes).unwrap();
 }
 
 /// The segment of the topic's only partition: log 0 is the catalog.
-fn segment(data: &Path) -> PathBuf {
+pub fn segment(data: &Path) -> PathBuf {
     let mut segments = files(data)
         .into_iter()
         .filter(|path| path.starts_with("logs/1") && path.extension().is_some_and(|extension| extension == "log"));

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::manifest::COPIES;
+use crate::restore::refuse_interrupted_restore;
 
 pub use dump::Selection;
 pub use repair::{Cut, Repaired};
@@ -38,9 +39,17 @@ impl Directory {
         // Before the lock file is made: nothing is left in a directory that is not ours.
         let ours = COPIES.iter().any(|copy| disk.exists(&dir.join(copy)).unwrap_or(false));
         if !ours {
+            if !disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
+                let found = "it does not exist".into();
+                return Err(OpenError::NoData { dir, found });
+            }
+            refuse_interrupted_restore(&*disk, &dir)?;
             let found = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
-            let found = found.into_iter().next().unwrap_or_else(|| "nothing".into());
-            return Err(OpenError::Foreign { dir, found });
+            let found = match found.first() {
+                Some(name) => format!("it holds {name:?} and no manifest"),
+                None => "it is empty".into(),
+            };
+            return Err(OpenError::NoData { dir, found });
         }
         let path = dir.join("lock");
         let lock = disk.lock(&path).map_err(|error| match error.kind() {

@@ -250,6 +250,10 @@ fn a_lost_frame_does_not_take_along_what_its_segment_holds() {
     let journal = journals(dir.path()).pop().unwrap();
     flip(&journal, 10 * 4096 + 200);
     fenced(dir.path());
+    // No start has set the file aside yet: it is told as it is called.
+    let (findings, _) = verify(dir.path());
+    assert!(dir.path().join(&findings[0].file) == journal, "{findings:?}");
+    assert!(!findings[0].what.contains(".damaged"), "{findings:?}");
     let repaired = repair(dir.path());
     assert!(
         repaired[0].fence.lsn > 0 && repaired[0].kept_records > 10,
@@ -315,7 +319,16 @@ fn a_log_goes_on_without_its_last_segment() {
 #[test]
 fn a_directory_in_use_is_not_looked_into() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(Directory::open(dir.path()), Err(OpenError::Foreign { .. })));
+    for missing in [dir.path().to_owned(), dir.path().join("nobody")] {
+        let refused = Directory::open(&missing).err().unwrap().to_string();
+        assert!(
+            refused.contains(if missing.exists() { "is empty" } else { "does not exist" }),
+            "{refused}"
+        );
+    }
+    std::fs::write(dir.path().join("restoring"), "").unwrap();
+    assert!(matches!(Directory::open(dir.path()), Err(OpenError::Restoring(_))));
+    std::fs::remove_file(dir.path().join("restoring")).unwrap();
     let storage = open(dir.path());
     assert!(matches!(Directory::open(dir.path()), Err(OpenError::InUse(_))));
     drop(storage);

@@ -218,6 +218,7 @@ impl Verify<'_> {
             None => manifest.fences.clone(),
         };
         for fence in &fences {
+            let fence = self.as_it_is_called_now(fence)?;
             let path = directory.dir.join(&fence.file);
             let at = Some((fence.log, fence.offset));
             self.problem_at(&path, Some(fence.position), at, fence.reason(), REPAIR);
@@ -226,6 +227,21 @@ impl Verify<'_> {
             self.log(stored)?;
         }
         self.names(manifest, rehearsal.as_ref(), &fences)
+    }
+
+    /// A rehearsal names a damaged journal file as the next start will, which sets it aside; until then it has its old name.
+    fn as_it_is_called_now(&self, fence: &Fence) -> Result<Fence, OpenError> {
+        let mut fence = fence.clone();
+        let path = self.directory.dir.join(&fence.file);
+        let before = path.with_extension("");
+        let exists = |path: &Path| {
+            let found = self.directory.disk.exists(path);
+            found.map_err(OpenError::io("cannot look at", path))
+        };
+        if fence.file.ends_with(".damaged") && !exists(&path)? && exists(&before)? {
+            fence.file = self.directory.told(&before);
+        }
+        Ok(fence)
     }
 
     /// A log as of the checkpoint.

@@ -18,6 +18,7 @@ use crate::journal;
 use crate::manifest::{COPIES, Manifest};
 use crate::planted::{Planted, planted};
 use crate::producers::ProducerTable;
+use crate::restore::refuse_interrupted_restore;
 use crate::segment::SegmentWalk;
 use crate::shared::Dirty;
 use crate::state::{LogState, State, log_dir};
@@ -195,6 +196,7 @@ pub(crate) fn refuse_foreign(disk: &dyn Disk, data_dir: &Path) -> Result<(), Ope
             return Ok(());
         }
     }
+    refuse_interrupted_restore(disk, data_dir)?;
     let ours =
         |name: &str| name == "lock" || name == "ballast" || COPIES.iter().any(|copy| name == format!("{copy}.new"));
     for name in disk.list(data_dir).map_err(OpenError::io("cannot list", data_dir))? {

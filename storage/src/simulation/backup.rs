@@ -173,7 +173,7 @@ impl Simulation {
         let Copying {
             backup,
             to,
-            restore,
+            mut restore,
             expected,
             ..
         } = copying;

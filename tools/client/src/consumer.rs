@@ -326,6 +326,13 @@ fn decode_partition(topic: &str, position: i64, data: PartitionData) -> Result<O
                 end: data.high_watermark,
             });
         }
+        Some(ResponseError::KafkaStorageError) => {
+            return Err(Error::Unreadable {
+                topic: topic.to_owned(),
+                partition,
+                offset: position,
+            });
+        }
         Some(code) => return Err(Error::refused(subject, code, None)),
     }
     let aborted = data.aborted_transactions.unwrap_or_default();

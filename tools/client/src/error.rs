@@ -90,6 +90,19 @@ pub enum Error {
         /// The offset that the next record will get.
         end: i64,
     },
+    /// The broker's disk does not give the records, because they are damaged, say.
+    #[error(
+        "{topic}/{partition} cannot be read from offset {offset} on: {}",
+        refusal(ResponseError::KafkaStorageError, None)
+    )]
+    Unreadable {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The first record that was asked for.
+        offset: i64,
+    },
     /// The topic was there when reading began, and is not any more.
     #[error("topic {topic} was deleted{}", if *created_again { " and created again: its offsets begin anew" } else { "" })]
     TopicGone {
@@ -149,6 +162,7 @@ impl Error {
     pub fn code(&self) -> Option<ResponseError> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            Self::Unreadable { .. } => Some(ResponseError::KafkaStorageError),
             Self::Expired { last, .. } => last.code(),
             _ => None,
         }
