@@ -427,7 +427,10 @@ mod tests {
             async move { FrameReader::new(&frame[..], gate).next().await.map(|_| ()) }
         });
         let waits = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
-        assert!(waits.is_err(), "it is behind the first, of which nobody reads at the moment");
+        assert!(
+            waits.is_err(),
+            "it is behind the first, of which nobody reads at the moment"
+        );
         let read_on = tokio::time::timeout(PROGRESS_TIME, first.next()).await;
         assert!(
             matches!(read_on, Ok(Err(ReadFrameError::NoRoom(300_000)))),

@@ -43,6 +43,15 @@ fn example(dir: &Path) -> std::path::PathBuf {
     file
 }
 
+/// Ends the load also when the test fails, which would wait for it otherwise.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_backup_under_load_has_everything_that_was_acknowledged_before_it() {
     let dir = temp_dir();
@@ -70,6 +79,7 @@ fn a_backup_under_load_has_everything_that_was_acknowledged_before_it() {
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let before = std::thread::scope(|scope| {
         let (server, stop, written) = (&server, &stop, &written);
+        let _stopping = Stopping(stop);
         scope.spawn(move || {
             let mut number = 0;
             while !stop.load(Ordering::SeqCst) {
@@ -95,7 +105,6 @@ fn a_backup_under_load_has_everything_that_was_acknowledged_before_it() {
         // The server goes on.
         wait_for(written.load(Ordering::SeqCst) + 20);
         ok(&["topic", "delete", "gone", "--bootstrap", &bootstrap], "");
-        stop.store(true, Ordering::SeqCst);
         before
     });
     server.stop();
