@@ -158,7 +158,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ),
             absolute(
                 "bytes written to the device per byte acknowledged: bulk",
-                "written_per_byte",
+                "device_written_per_byte",
                 AtMost(1.15),
             ),
         ],
@@ -182,7 +182,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ),
             absolute(
                 "bytes written to the device per byte acknowledged: small",
-                "written_per_byte",
+                "device_written_per_byte",
                 AtMost(2.3),
             ),
         ],

@@ -15,7 +15,8 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Usage {
     /// User and system, in seconds.
     pub cpu_s: f64,
-    /// What it has made dirty in the page cache or written directly, in bytes.
+    /// What it has made dirty in the page cache or written directly, in bytes. Where a file system has large folios (ext4
+    /// since Linux 6.16), a byte that is written into one may count as the whole of it; the device is what tells.
     pub written_bytes: u64,
 }
 
