@@ -83,7 +83,8 @@ impl Bench {
         if !scenario.variants.iter().any(needs) {
             return Ok(None);
         }
-        let dir = dir.join(format!("{product:?}").to_lowercase());
+        // Not a variant's name: those have directories of their own beside it.
+        let dir = dir.join(format!("broker-{product:?}").to_lowercase());
         Ok(Some(Home::new(&self.programs, product, &dir)?.start(&self.programs)?))
     }
 }

@@ -12,8 +12,8 @@ use super::{Outcome, Site};
 use crate::child::Process;
 
 /// About what these tools reach on two cores.
-const GUESSED_BYTES_PER_S: u64 = 300_000_000;
-const GUESSED_RECORDS_PER_S: u64 = 1_000_000;
+const GUESSED_BYTES_PER_S: u64 = 150_000_000;
+const GUESSED_RECORDS_PER_S: u64 = 500_000;
 
 /// Values in the file from which the producer picks.
 const VALUES: u64 = 10_000;
