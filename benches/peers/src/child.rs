@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// No single wait for a process may be longer; Apache Kafka takes 20 s after a SIGKILL.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// No single wait for a process may be longer; Apache Kafka takes 20 s after a SIGKILL, and
+/// minutes on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());

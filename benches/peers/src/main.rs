@@ -5,6 +5,7 @@
 
 mod broker;
 mod child;
+mod claim;
 mod kafka;
 mod loads;
 mod machine;

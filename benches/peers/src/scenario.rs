@@ -1,6 +1,8 @@
 //! The table of scenarios: who does what, and what is wanted of it.
 
 use crate::broker::Product;
+use crate::claim::Wanted::{AtLeast, AtMost};
+use crate::claim::{Claim, absolute, against};
 use crate::loads::Load;
 
 const KIB: usize = 1024;
@@ -15,41 +17,6 @@ pub struct Variant {
     pub synced: bool,
     pub partitions: i32,
     pub load: Load,
-}
-
-/// Something that the issue wants.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    pub what: &'static str,
-    /// The name of what is compared.
-    pub figure: &'static str,
-    /// The variant it is wanted of.
-    pub of: &'static str,
-    /// The variant to divide by; without one the figure itself is what counts.
-    pub against: Option<&'static str>,
-    pub wanted: Wanted,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum Wanted {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Wanted {
-    pub fn is_met(self, measured: f64) -> bool {
-        match self {
-            Self::AtLeast(bound) => measured >= bound,
-            Self::AtMost(bound) => measured <= bound,
-        }
-    }
-
-    pub fn in_words(self, unit: &str) -> String {
-        match self {
-            Self::AtLeast(bound) => format!("≥ {bound}{unit}"),
-            Self::AtMost(bound) => format!("≤ {bound}{unit}"),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,28 +59,6 @@ const fn kafka_synced(partitions: i32, load: Load) -> Variant {
 const fn named(name: &'static str, variant: Variant) -> Variant {
     Variant { name, ..variant }
 }
-
-const fn against(what: &'static str, figure: &'static str, against: &'static str, wanted: Wanted) -> Claim {
-    Claim {
-        what,
-        figure,
-        of: "riverlog",
-        against: Some(against),
-        wanted,
-    }
-}
-
-const fn absolute(what: &'static str, figure: &'static str, wanted: Wanted) -> Claim {
-    Claim {
-        what,
-        figure,
-        of: "riverlog",
-        against: None,
-        wanted,
-    }
-}
-
-use Wanted::{AtLeast, AtMost};
 
 const BULK_1K: Load = Load::Bulk { size_bytes: KIB };
 const BULK_100B: Load = Load::Bulk { size_bytes: 100 };
@@ -407,11 +352,5 @@ mod tests {
                 assert!(claim.against.is_none_or(has), "{}: {:?}", scenario.name, claim.against);
             }
         }
-    }
-
-    #[test]
-    fn bounds_are_met_when_they_are_reached() {
-        assert!(AtLeast(1.5).is_met(1.5) && !AtLeast(1.5).is_met(1.49));
-        assert!(AtMost(50.0).is_met(50.0) && !AtMost(50.0).is_met(50.1));
     }
 }

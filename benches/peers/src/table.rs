@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::claim::Claim;
 use crate::notes::Note;
-use crate::scenario::{Claim, SCENARIOS, Scenario};
+use crate::scenario::{SCENARIOS, Scenario};
 
 /// What stands behind the verdicts: name, heading, divisor, decimals.
 const COLUMNS: [(&str, &str, f64, usize); 12] = [
@@ -107,12 +108,14 @@ fn verdict(claim: &Claim, mark: &str, notes: &[&Note]) -> Vec<String> {
         (Some(_), false) => "missed",
     };
     let measured = median(&shown).map_or("–".to_owned(), |median| format!("{}{unit}", figure(median)));
-    let (low, high) = spread(&shown);
+    let spread = spread(&shown).map_or("–".to_owned(), |(low, high)| {
+        format!("{}–{}", figure(low), figure(high))
+    });
     vec![
         format!("{}{mark}", claim.what),
         claim.wanted.in_words(unit),
         measured,
-        format!("{}–{}", figure(low), figure(high)),
+        spread,
         format!("{} of {}", quiet.len(), all.len()),
         verdict.to_owned(),
     ]
@@ -178,10 +181,10 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((low + high) / 2.0)
 }
 
-fn spread(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().min_by(f64::total_cmp);
-    let high = values.iter().copied().max_by(f64::total_cmp);
-    (low.unwrap_or(0.0), high.unwrap_or(0.0))
+fn spread(values: &[f64]) -> Option<(f64, f64)> {
+    let low = values.iter().copied().min_by(f64::total_cmp)?;
+    let high = values.iter().copied().max_by(f64::total_cmp)?;
+    Some((low, high))
 }
 
 /// Three digits that count, or all before the point.
@@ -227,7 +230,7 @@ fn print_rows(headings: &[&str], rows: &[Vec<String>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Wanted;
+    use crate::claim::Wanted;
 
     fn note(variant: &str, round: u32, value: f64, noisy: bool) -> Note {
         Note {
