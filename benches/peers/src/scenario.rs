@@ -339,7 +339,6 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

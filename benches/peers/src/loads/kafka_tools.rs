@@ -77,7 +77,9 @@ pub fn consume(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
         &site.broker()?.bootstrap(),
     ])
     // Another group for every round, so that it begins at the beginning.
-    .args(["--group", site.topic, "--messages", &source.records.to_string()]);
+    .args(["--group", site.topic, "--num-records", &source.records.to_string()])
+    // Without a record for so long, in milliseconds, it gives up. The first start of a group is slow.
+    .arg("--timeout=60000");
     let said = run(site, &mut tool)?;
     // Columns: start, end, MB, MB a second, records, records a second, milliseconds of rebalance, of fetching, …
     let line = said
