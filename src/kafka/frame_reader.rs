@@ -1,14 +1,12 @@
 //! Reading request frames from a socket, within the memory budget.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::gate::{Gate, RequestShare};
 use super::holders::Holder;
@@ -84,15 +82,6 @@ struct Begun {
     milestone: usize,
     /// When so much is there, it has got on.
     step: usize,
-    /// More memory that it waits for. It keeps its place in the queue while answers are sent.
-    wait: Option<Wait>,
-}
-
-/// A wait for more memory.
-struct Wait {
-    since: Instant,
-    bytes: usize,
-    admitted: Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -137,10 +126,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(begun) = &mut self.begun else {
             return std::future::pending().await;
         };
-        // If it waited for memory, it is the client now who lets others wait.
-        if begun.wait.is_some() {
-            begun.holder.got_on();
-        }
+        // If it waited for memory, it does not any more.
+        begun.holder.got_on();
         begun.holder.must_go().await;
         ReadFrameError::Slowest(begun.length)
     }
@@ -167,7 +154,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             deadline,
             milestone: PROGRESS_BYTES,
             step: STEP_BYTES,
-            wait: None,
         });
         Ok(())
     }
@@ -190,7 +176,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             begun.holder.got_on();
         }
         if self.buffer.len() >= begun.admitted {
-            begun.wait_for_more(&self.gate).await?;
+            let factor = if begun.admitted < FAST_GROWTH_BYTES { 3 } else { 1 };
+            let more = (factor * begun.admitted).min(begun.length - begun.admitted);
+            let since = Instant::now();
+            begun.holder.waits(begun.length - begun.admitted);
+            // Not for ever: several half-read frames could otherwise wait for each other's memory.
+            let admitted = tokio::select! {
+                admitted = timeout(PROGRESS_TIME, self.gate.admit_more_of_request(more)) => admitted,
+                () = begun.holder.must_go() => return Err(ReadFrameError::NeedsMost(begun.length)),
+            };
+            match admitted {
+                Ok(Some(permit)) => begun.share.add(permit),
+                Ok(None) => return Err(ReadFrameError::Cut),
+                Err(_) => return Err(ReadFrameError::NoRoom(begun.length)),
+            }
+            begun.admitted += more;
+            begun.holder.holds_more(more);
+            // It has waited for us, not we for it.
+            begun.deadline += since.elapsed();
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
@@ -205,40 +208,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             },
             () = begun.holder.must_go() => Err(ReadFrameError::Slowest(begun.length)),
         }
-    }
-}
-
-impl Begun {
-    /// Waits until more of the frame may be in memory. May be dropped and called again.
-    async fn wait_for_more(&mut self, gate: &Arc<Gate>) -> Result<(), ReadFrameError> {
-        let to_come = self.length - self.admitted;
-        let wait = self.wait.get_or_insert_with(|| {
-            let factor = if self.admitted < FAST_GROWTH_BYTES { 3 } else { 1 };
-            let bytes = (factor * self.admitted).min(to_come);
-            let gate = Arc::clone(gate);
-            Wait {
-                since: Instant::now(),
-                bytes,
-                admitted: Box::pin(async move { gate.admit_more_of_request(bytes).await }),
-            }
-        });
-        self.holder.waits(to_come);
-        // Not for ever: several half-read frames could otherwise wait for each other's memory.
-        let admitted = tokio::select! {
-            admitted = timeout_at(wait.since + PROGRESS_TIME, wait.admitted.as_mut()) => admitted,
-            () = self.holder.must_go() => return Err(ReadFrameError::NeedsMost(self.length)),
-        };
-        match admitted {
-            Ok(Some(permit)) => self.share.add(permit),
-            Ok(None) => return Err(ReadFrameError::Cut),
-            Err(_) => return Err(ReadFrameError::NoRoom(self.length)),
-        }
-        // It has waited for us, not we for it.
-        self.deadline += wait.since.elapsed();
-        self.admitted += wait.bytes;
-        self.holder.holds_more(wait.bytes);
-        self.wait = None;
-        Ok(())
     }
 }
 
@@ -412,32 +381,6 @@ mod tests {
         let frame = [&8000_i32.to_be_bytes()[..], &[0; 8000]].concat();
         let mut small = FrameReader::new(&frame[..], gate);
         assert_eq!(small.next().await.unwrap().unwrap().bytes.len(), 8000);
-    }
-
-    /// Answers are sent in between; the wait goes on all the same, with its place and its clock.
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_that_is_interrupted_goes_on_where_it_was() {
-        let (gate, taken) = exhausted().await;
-        let frame = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
-        let mut first = FrameReader::new(&frame[..], Arc::clone(&gate));
-        let waits = tokio::time::timeout(Duration::from_secs(1), first.next()).await;
-        assert!(waits.is_err(), "no room for all of it");
-        let mut second = tokio::spawn({
-            let (frame, gate) = (frame.clone(), Arc::clone(&gate));
-            async move { FrameReader::new(&frame[..], gate).next().await.map(|_| ()) }
-        });
-        let waits = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
-        assert!(
-            waits.is_err(),
-            "it is behind the first, of which nobody reads at the moment"
-        );
-        let read_on = tokio::time::timeout(PROGRESS_TIME, first.next()).await;
-        assert!(
-            matches!(read_on, Ok(Err(ReadFrameError::NoRoom(300_000)))),
-            "two of its seconds were over"
-        );
-        drop((first, taken));
-        assert!(second.await.unwrap().is_ok());
     }
 
     /// Both hold memory when others need it. The one whose bytes are all there waits for us, and is spared.
