@@ -157,7 +157,8 @@ async fn take(http: &HostPort, mut out: File, partial: &Path) -> anyhow::Result<
 }
 
 async fn ask(http: &HostPort) -> anyhow::Result<Response<Incoming>> {
-    let stream = TcpStream::connect((http.host.as_str(), http.port)).await;
+    let stream = tokio::time::timeout(SILENCE_TIMEOUT, TcpStream::connect((http.host.as_str(), http.port))).await;
+    let stream = stream.unwrap_or_else(|late| Err(late.into()));
     let stream =
         stream.with_context(|| format!("cannot connect to {http}; does a server run there? (--http HOST:PORT)"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -166,17 +167,25 @@ async fn ask(http: &HostPort) -> anyhow::Result<Response<Incoming>> {
         .header(header::HOST, http.to_string())
         .body(Empty::<Bytes>::new())?;
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
-    let answer = answer.ok().context("the server does not answer")?.with_context(|| {
-        format!(
-            "{http} does not answer as HTTP does; --http names the HTTP address of a server, not that for Kafka clients"
-        )
+    let answer = answer.ok().context("the server does not answer")?.map_err(|error| {
+        // A server for Kafka clients closes the connection when it sees HTTP.
+        let what = format!(
+            "{http} does not answer as HTTP does, or has just ended; --http names the HTTP address of a server, not that for \
+             Kafka clients"
+        );
+        anyhow::Error::new(error).context(what)
     })?;
     if answer.status().is_success() {
         return Ok(answer);
     }
     let status = answer.status();
     let body = http_body_util::Limited::new(answer.into_body(), MAX_PROBLEM_BYTES);
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = tokio::time::timeout(SILENCE_TIMEOUT, body.collect()).await;
+    let body = body
+        .ok()
+        .and_then(Result::ok)
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let detail = problem.get("detail").and_then(|detail| detail.as_str());
     bail!("{http} gives no backup: {}", detail.unwrap_or(status.as_str()))

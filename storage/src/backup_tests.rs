@@ -292,7 +292,7 @@ fn a_restore_that_was_cut_short_is_no_data_directory() {
                 }
                 // The directory itself is not there.
                 Ok(_) => assert!(operations < 6, "after {operations} operations"),
-                Err(OpenError::Foreign { .. } | OpenError::Restoring(_)) => refused += 1,
+                Err(OpenError::Restoring(_)) => refused += 1,
                 Err(error) => panic!("after {operations} operations: {error}"),
             }
         }
@@ -343,7 +343,7 @@ fn only_files_of_a_data_directory_are_restored() {
     assert!(matches!(restore.finish(b"RIVERMAN"), Err(RestoreError::BadManifest(_))));
     assert!(matches!(
         Restore::on(disk, DIR.into()),
-        Err(RestoreError::Interrupted(_))
+        Err(RestoreError::Write(OpenError::Restoring(_)))
     ));
 }
 

@@ -168,7 +168,7 @@ pub enum OpenError {
         found: String,
     },
     /// A restore into the directory did not come to its end.
-    #[error("{} is what an interrupted restore has left, or one that still runs; remove it, and restore again", .0.display())]
+    #[error("{} is what an interrupted restore has left, or one that still runs; if none does, remove it, and restore again", .0.display())]
     Restoring(PathBuf),
     /// There is nothing to look into.
     #[error("{} is no data directory: {found}; give that of a server, stopped, with --data-dir", dir.display())]
@@ -258,9 +258,6 @@ pub enum RestoreError {
         .0.display()
     )]
     DataDirectory(PathBuf),
-    /// An earlier restore into the directory did not come to its end.
-    #[error("{} is what an interrupted restore has left, or one that still runs; remove it, and restore again", .0.display())]
-    Interrupted(PathBuf),
     /// No data directory has such a file.
     #[error("{0:?} is no file of a data directory")]
     BadName(String),

@@ -1,6 +1,6 @@
 //! Makes a data directory of a backup.
 //!
-//! The manifest comes last, when everything else is on the disk, and nobody starts on a directory without one: a restore that
+//! The manifest comes when everything else is on the disk, and a marker goes after it, with which nobody starts: a restore that
 //! was cut short is not taken for a data directory. What was restored is started as any other, by recovery.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::manifest::{COPIES, Manifest};
 use crate::segment::Segment;
 use crate::state::log_dir;
 
-/// Stands in the directory until all files do. It also keeps a server from starting on what has only empty directories yet.
+/// Stands in the directory until all files do, the manifest among them.
 const MARKER: &str = "restoring";
 
 /// A data directory that is being restored.
@@ -88,9 +88,7 @@ impl Restore {
     pub(crate) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, RestoreError> {
         if disk.exists(&dir).map_err(OpenError::io("cannot look at", &dir))? {
             let names = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
-            if names.iter().any(|name| name == MARKER) {
-                return Err(RestoreError::Interrupted(dir));
-            }
+            refuse_interrupted_restore(&*disk, &dir)?;
             if names.iter().any(|name| COPIES.contains(&name.as_str())) {
                 return Err(RestoreError::DataDirectory(dir));
             }
@@ -106,7 +104,7 @@ impl Restore {
         })
     }
 
-    /// Whether there is something on the disk by now, which must be removed if this does not come to its end.
+    /// Whether there may be something on the disk by now, which must be removed if this does not come to its end.
     pub fn is_begun(&self) -> bool {
         self.is_begun
     }
@@ -125,13 +123,13 @@ impl Restore {
             }
             missing.push(dir);
         }
+        self.is_begun = true;
         for dir in missing.iter().rev() {
             disk.create_dir(dir).map_err(OpenError::io("cannot create", *dir))?;
         }
         let marker = dir.join(MARKER);
         disk.open(&marker, Open::CreateNew)
             .map_err(OpenError::io("cannot create", &marker))?;
-        self.is_begun = true;
         for path in [dir.join("journal"), dir.join("logs")] {
             disk.create_dir(&path).map_err(OpenError::io("cannot create", &path))?;
         }
@@ -185,11 +183,12 @@ impl Restore {
         {
             sync_dir(disk, &dir)?;
         }
+        manifest.store(disk, &self.dir)?;
+        // Last: until it is gone nobody starts, so there is no moment at which the directory could be taken for something else.
         let marker = self.dir.join(MARKER);
         disk.remove_file(&marker)
             .map_err(OpenError::io("cannot remove", &marker))?;
-        sync_dir(disk, &self.dir)?;
-        Ok(manifest.store(disk, &self.dir)?)
+        Ok(sync_dir(disk, &self.dir)?)
     }
 }
 

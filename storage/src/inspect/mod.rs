@@ -36,6 +36,7 @@ impl Directory {
     }
 
     pub(crate) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, OpenError> {
+        refuse_interrupted_restore(&*disk, &dir)?;
         // Before the lock file is made: nothing is left in a directory that is not ours.
         let ours = COPIES.iter().any(|copy| disk.exists(&dir.join(copy)).unwrap_or(false));
         if !ours {
@@ -43,7 +44,6 @@ impl Directory {
                 let found = "it does not exist".into();
                 return Err(OpenError::NoData { dir, found });
             }
-            refuse_interrupted_restore(&*disk, &dir)?;
             let found = disk.list(&dir).map_err(OpenError::io("cannot list", &dir))?;
             let found = match found.first() {
                 Some(name) => format!("it holds {name:?} and no manifest"),

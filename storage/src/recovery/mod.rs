@@ -190,13 +190,13 @@ fn begin_leader_epoch(state: &mut State) {
 /// Refuses a directory that holds something, but no manifest: it is not ours. Looked at before the lock file is
 /// made, so that nothing is left in somebody else's directory.
 pub(crate) fn refuse_foreign(disk: &dyn Disk, data_dir: &Path) -> Result<(), OpenError> {
+    refuse_interrupted_restore(disk, data_dir)?;
     for copy in COPIES {
         let path = data_dir.join(copy);
         if disk.exists(&path).map_err(OpenError::io("cannot look at", &path))? {
             return Ok(());
         }
     }
-    refuse_interrupted_restore(disk, data_dir)?;
     let ours =
         |name: &str| name == "lock" || name == "ballast" || COPIES.iter().any(|copy| name == format!("{copy}.new"));
     for name in disk.list(data_dir).map_err(OpenError::io("cannot list", data_dir))? {
