@@ -270,9 +270,8 @@ impl State {
     fn remove_log(&mut self, lsn: Lsn, log: LogId) {
         self.touched.remove(&log);
         if let Some(state) = self.logs.remove(&log) {
-            for segment in &state.segments {
-                segment.file.close();
-            }
+            // Its segments are not closed: a checkpoint that has begun still vouches for them, and may be backed up. Through
+            // descriptors that are opened anew it would not hear that a write-back has failed.
             self.removals.push(Removal {
                 lsn,
                 what: Removed::Log(state.dir),
