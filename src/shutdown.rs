@@ -78,19 +78,18 @@ impl Signals {
         })
     }
 
-    /// Waits for the first signal and names it. From then on a second one ends the process at once, with the
-    /// exit code that shells give to an interrupted program: what was acknowledged is safe without any goodbye.
-    pub async fn first(mut self) -> &'static str {
-        let name = self.next().await;
+    /// From now on a signal ends the process at once, with the exit code that shells give to an interrupted program: what
+    /// was acknowledged is safe without any goodbye.
+    pub fn end_at_the_next(mut self) {
         tokio::spawn(async move {
             let name = self.next().await;
-            tracing::warn!(signal = name, "second signal: ending without draining");
+            tracing::warn!(signal = name, "a signal while draining: ending at once");
             std::process::exit(130);
         });
-        name
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for a signal and names it.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -25,7 +25,10 @@ pub fn install(format: LogFormat, directives: &str) -> Result<(), FilterError> {
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // A line that cannot be written is lost. To say so on standard error, as is the default, would panic where that is
+        // a closed pipe: in whichever thread had something to tell.
+        .log_internal_errors(false);
     let _ = match format {
         LogFormat::Text => subscriber
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

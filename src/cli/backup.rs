@@ -10,6 +10,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 use super::DamageFound;
@@ -56,7 +58,7 @@ pub async fn run(args: BackupArgs) -> anyhow::Result<()> {
     }
     refuse_name(&args)?;
     let partial = file.with_added_extension("partial");
-    let signals = Signals::install().context("installing signal handlers")?;
+    let mut signals = Signals::install().context("installing signal handlers")?;
     let out = File::create_new(&partial).map_err(|error| cannot_create(error, &partial))?;
     let taken = async {
         take(&args.http, out, &partial).await?;
@@ -66,14 +68,16 @@ pub async fn run(args: BackupArgs) -> anyhow::Result<()> {
     };
     let taken = tokio::select! {
         taken = taken => taken,
-        signal = signals.first() => Err(anyhow!("no backup was taken, because of {signal}")),
+        signal = signals.next() => Err(anyhow!("no backup was taken, because of {signal}")),
     };
-    let kept = taken.and_then(|checked| keep(&partial, file).map(|()| checked));
-    if kept.is_err() {
+    signals.end_at_the_next();
+    if taken.is_err() {
         // What is wrong is said; what is left of it is of no use.
         let _ = std::fs::remove_file(&partial);
     }
-    tell(file, kept?)
+    let checked = taken?;
+    keep(&partial, file)?;
+    tell(file, checked)
 }
 
 /// Opens a backup to read it.
@@ -201,7 +205,19 @@ fn check_and_sync(partial: &Path) -> anyhow::Result<(Contents, Batches)> {
 }
 
 fn keep(partial: &Path, file: &Path) -> anyhow::Result<()> {
-    std::fs::rename(partial, file).with_context(|| format!("cannot rename {}", partial.display()))?;
+    let named = match renameat_with(CWD, partial, CWD, file, RenameFlags::NOREPLACE) {
+        // Not every file system can look and rename at once.
+        Err(Errno::INVAL) => std::fs::rename(partial, file),
+        named => named.map_err(io::Error::from),
+    };
+    let told = || {
+        format!(
+            "the backup is whole, as {}, but cannot be renamed to {}",
+            partial.display(),
+            file.display()
+        )
+    };
+    named.with_context(told)?;
     let dir = file
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())

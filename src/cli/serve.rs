@@ -45,7 +45,7 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
     for line in environment::unknown_variables() {
         tracing::warn!("{line}");
     }
-    let signals = Signals::install().context("installing signal handlers")?;
+    let mut signals = Signals::install().context("installing signal handlers")?;
     let server = Server::start(config).await?;
     let job = match args.demo_job {
         true => Some(service::start_job(server.broker()).await?),
@@ -53,9 +53,10 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
     };
     announce(&server, started)?;
     let signal = tokio::select! {
-        signal = signals.first() => signal,
+        signal = signals.next() => signal,
         () = stdin_end(), if args.until_stdin_ends => "end of standard input",
     };
+    signals.end_at_the_next();
     tracing::info!(signal, "draining");
     if let Some(job) = job {
         service::stop_job(job).await?;

@@ -94,13 +94,14 @@ impl Shared {
     /// A write or sync failed: nothing more is acknowledged and nothing trimmed, reads go on, only a
     /// restart recovers. Never retried in place.
     pub fn poison(&self, what: &str) {
-        tracing::error!("storage is fenced until restart: {what}");
         self.poison.lock().get_or_insert_with(|| what.to_owned());
         let waiters = self.sequencer.lock().refuse(WriteError::Poisoned(what.to_owned()));
         for waiter in waiters {
             self.answer(waiter.done, Err(WriteError::Poisoned(what.to_owned())));
         }
         self.work.notify_all();
+        // Last: whatever becomes of the log, everybody who waits has been answered.
+        tracing::error!("storage is fenced until restart: {what}");
     }
 
     /// Whether so much was written since the last checkpoint that one is due; with a slack, that writes must wait for it.

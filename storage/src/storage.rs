@@ -65,14 +65,8 @@ impl Storage {
         make_room(&*disk, &options);
         let engine = Arc::new(Engine::open(disk, Arc::new(SystemClock), options)?);
         let signals = Arc::new(Signals::default());
-        let committer = {
-            let (engine, signals) = (engine.clone(), signals.clone());
-            spawn("riverlog-commit", move || commit_loop(&engine, &signals))?
-        };
-        let maintenance = {
-            let (engine, signals) = (engine.clone(), signals.clone());
-            spawn("riverlog-maintain", move || maintenance_loop(&engine, &signals))?
-        };
+        let committer = spawn("riverlog-commit", &engine, &signals, commit_loop)?;
+        let maintenance = spawn("riverlog-maintain", &engine, &signals, maintenance_loop)?;
         Ok(Self(Arc::new(Inner {
             engine,
             signals,
@@ -247,8 +241,24 @@ impl Drop for Inner {
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+/// Starts a thread of the storage. A panic in it is a bug, and must leave nobody waiting: it poisons the storage.
+fn spawn(
+    name: &'static str,
+    engine: &Arc<Engine>,
+    signals: &Arc<Signals>,
+    body: fn(&Engine, &Signals),
+) -> Result<JoinHandle<()>, OpenError> {
+    let (engine, signals) = (engine.clone(), signals.clone());
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let run = std::panic::AssertUnwindSafe(|| body(&engine, &signals));
+        if std::panic::catch_unwind(run).is_err() {
+            engine
+                .shared
+                .poison(&format!("the thread {name} panicked, which is a bug"));
+            // Answers those whose group was under way.
+            engine.commit_step();
+        }
+    });
     thread.map_err(OpenError::io("cannot start a thread for", name))
 }
 

@@ -1,8 +1,10 @@
 //! Data directories that a server must not, or cannot, use: it says which and why, touches nothing, and exits.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::server::{Refused, Server, Starting, files, temp_dir, until};
+use crate::server::{Refused, Server, Starting, files, temp_dir, until, wait};
 use crate::wire::Wire;
 
 fn refused(data_dir: &Path, arguments: &[&str]) -> Refused {
@@ -176,4 +178,46 @@ fn being_killed_while_starting_does_no_harm() {
         starting.kill();
     }
     Server::start(&data).stop();
+}
+
+/// As when the process that started it has died. Each line of the log used to panic in the thread that had something to
+/// say, the committing one first: nobody was answered any more, and the server never ended.
+#[test]
+fn a_server_whose_directory_goes_and_whose_log_nobody_reads_answers_and_ends() {
+    let dir = temp_dir();
+    let data = dir.path().join("data");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args([
+            "serve",
+            "--demo-job",
+            "--until-stdin-ends",
+            "--kafka-addr",
+            "127.0.0.1:0",
+            "--http-addr",
+            "127.0.0.1:0",
+        ])
+        .arg("--data-dir")
+        .arg(&data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let kafka = lines
+        .map(|line| line.trim().to_owned())
+        .find(|line| line.starts_with("kafka"));
+    let kafka = kafka.unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    drop(server.stderr.take());
+    std::fs::remove_dir_all(&data).unwrap();
+    let create = Command::new(env!("CARGO_BIN_EXE_riverlog"))
+        .args(["topic", "create", "too-late", "--bootstrap", &kafka])
+        .output()
+        .unwrap();
+    assert!(!create.status.success(), "{create:?}");
+    drop(server.stdin.take());
+    let status = wait(&mut server);
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
 }
