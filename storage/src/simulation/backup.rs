@@ -57,14 +57,14 @@ impl Snapshot {
         let mut files = disk.files(|path| fences.iter().any(|fence| Path::new(DATA_DIR).join(&fence.file) == path));
         let mut logs = BTreeMap::new();
         for (id, log) in &state.logs {
-            let inside = disk.files(|path| path.starts_with(&log.dir) && path.extension().is_some_and(|e| e == "log"));
             if log.fence.is_some() {
-                files.extend(inside);
+                let is_segment = |path: &Path| path.extension().is_some_and(|e| e == "log");
+                files.extend(disk.files(|path| path.starts_with(&log.dir) && is_segment(path)));
             } else {
                 let cut = log.segments.iter().filter_map(|segment| {
-                    let bytes = inside.get(&segment.file.path)?;
-                    let published = bytes.len().min(segment.size_bytes as usize);
-                    Some((segment.file.path.clone(), bytes[..published].to_vec()))
+                    let mut bytes = disk.bytes(&segment.file.path)?;
+                    bytes.truncate(segment.size_bytes as usize);
+                    Some((segment.file.path.clone(), bytes))
                 });
                 files.extend(cut);
             }

@@ -171,6 +171,23 @@ impl State {
         names.try_fold(ROOT, |node, name| self.names.get(node, name))
     }
 
+    /// Every file with its path, in the order of the paths.
+    fn walk(&self) -> Vec<(PathBuf, &Content)> {
+        let mut files = Vec::new();
+        let mut open = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, node)) = open.pop() {
+            match self.files.get(&node) {
+                Some(file) => files.push((path, &**file)),
+                // In the order of the names, so that nothing is left to sort.
+                None => {
+                    let inside = self.names.list(node).into_iter().rev();
+                    open.extend(inside.map(|(name, node)| (path.join(name), node)));
+                }
+            }
+        }
+        files
+    }
+
     /// The directory that holds a path, and the path's last name.
     fn place(&self, path: &Path) -> io::Result<(Node, String)> {
         let name = path.file_name().and_then(|n| n.to_str());
@@ -453,41 +470,28 @@ impl SimulatedDisk {
     /// Every file with its size, as a reader would see them.
     pub fn paths(&self) -> BTreeMap<PathBuf, u64> {
         let state = self.state.lock();
-        let mut files = Vec::new();
-        let mut open = vec![(PathBuf::from("/"), ROOT)];
-        while let Some((path, node)) = open.pop() {
-            match state.files.get(&node) {
-                Some(file) => files.push((path, file.len())),
-                // In the order of the names, so that nothing is left to sort.
-                None => {
-                    let inside = state.names.list(node).into_iter().rev();
-                    open.extend(inside.map(|(name, node)| (path.join(name), node)));
-                }
-            }
-        }
-        files.into_iter().collect()
+        let files = state.walk().into_iter();
+        files.map(|(path, file)| (path, file.len())).collect()
     }
 
     /// Files with bytes that are not on the disk yet.
     pub fn unsynced(&self) -> Vec<PathBuf> {
-        let paths = self.paths().into_keys();
         let state = self.state.lock();
-        let dirty = |path: &PathBuf| {
-            let file = state.find(path).and_then(|node| state.files.get(&node));
-            file.is_some_and(|file| file.has_dirty())
-        };
-        paths.filter(dirty).collect()
+        let dirty = state.walk().into_iter().filter(|(_, file)| file.has_dirty());
+        dirty.map(|(path, _)| path).collect()
     }
 
     /// The bytes of those files that are wanted.
     pub fn files(&self, wanted: impl Fn(&Path) -> bool) -> BTreeMap<PathBuf, Vec<u8>> {
-        let paths = self.paths().into_keys().filter(|path| wanted(path));
         let state = self.state.lock();
-        let bytes = paths.filter_map(|path| {
-            let bytes = state.files.get(&state.find(&path)?)?.bytes();
-            Some((path, bytes))
-        });
-        bytes.collect()
+        let wanted = state.walk().into_iter().filter(|(path, _)| wanted(path));
+        wanted.map(|(path, file)| (path, file.bytes())).collect()
+    }
+
+    /// The bytes of one file, if it is there.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        Some(state.files.get(&state.find(path)?)?.bytes())
     }
 }
 
