@@ -18,6 +18,7 @@ pub mod serve;
 mod time;
 pub mod topic;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -121,7 +122,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
             line = format!("{line}: {cause}");
         }
     }
-    eprintln!("riverlog: {line}");
+    // Nobody may be there to read it, which is no reason to end otherwise.
+    let _ = writeln!(std::io::stderr(), "riverlog: {line}");
     match error.is::<DamageFound>() {
         true => ExitCode::from(2),
         false => ExitCode::FAILURE,
