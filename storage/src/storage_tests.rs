@@ -372,3 +372,48 @@ fn an_empty_ballast_is_filled() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_panic_in_the_committing_thread_answers_everybody_and_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    append(&storage, log, &["before"]).unwrap();
+    // The hook holds the committing thread until others wait behind the group that it is called for.
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let (hook_gate, submitted) = (gate.clone(), mpsc::channel());
+    storage.on_publish(move |_| {
+        let _open = hook_gate.lock();
+        panic!("a bug");
+    });
+    for _ in 0..3 {
+        let sender = submitted.0.clone();
+        let append = Append {
+            log,
+            batches: batch(&["lost"]),
+            log_append_time: false,
+        };
+        let ws = WriteSet {
+            appends: vec![append],
+            ..Default::default()
+        };
+        storage.submit(ws, move |outcome| sender.send(outcome).unwrap());
+    }
+    drop((closed, submitted.0));
+    let told: Vec<_> = submitted.1.iter().collect();
+    // Those of the group that was under way are let go of without an answer.
+    assert!(
+        told.len() <= 3
+            && told
+                .iter()
+                .all(|outcome| matches!(outcome, Err(WriteError::Poisoned(_))))
+    );
+    let later = append(&storage, log, &["later"]);
+    assert!(
+        matches!(&later, Err(WriteError::Poisoned(reason)) if reason.contains("panicked")),
+        "{later:?}"
+    );
+    assert_eq!(values(&storage, log, 0)[0], "before");
+    storage.close();
+}
