@@ -49,6 +49,8 @@ const LENGTH_BYTES: usize = 4;
 /// API key, version and correlation id.
 const SMALLEST_FRAME: usize = 8;
 const READ_CHUNK: usize = 8 * 1024;
+/// A frame of which so much has come is no empty promise: it may take a buffer that is kept.
+const REUSED_BEHIND_BYTES: usize = 16 * 1024;
 
 /// Memory that a frame may have before any of it has come. From there it grows with what comes: who only announces a large
 /// frame takes nothing from the others. All connections that there may be can have so much at once.
@@ -105,7 +107,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                     let bytes = self.buffer.split_to(begun.length).freeze();
                     if begun.length > READ_CHUNK {
                         // What is left is small and would keep the memory of the whole, as long as the client is idle.
-                        self.buffer = BytesMut::from(self.buffer.as_ref());
+                        let next = BytesMut::from(self.buffer.as_ref());
+                        let rest = std::mem::replace(&mut self.buffer, next);
+                        self.gate.buffers().keep(rest, begun.length);
                     }
                     return Ok(Some(Frame {
                         bytes,
@@ -198,6 +202,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
         let room = begun.admitted.saturating_sub(self.buffer.len()) + beyond;
+        if self.buffer.capacity() - self.buffer.len() < room && self.buffer.len() >= REUSED_BEHIND_BYTES {
+            let used = self.gate.buffers().take(begun.length + READ_CHUNK);
+            if let Some(mut used) = used {
+                used.extend_from_slice(&self.buffer);
+                self.buffer = used;
+            }
+        }
         // Not ahead of what is admitted: memory that was used before is there, whether anybody writes to it or not.
         self.buffer.reserve(room);
         let mut target = (&mut self.buffer).limit(room);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
+use super::buffers::Buffers;
 use super::holders::{Holder, Holders};
 use crate::metrics::Metrics;
 
@@ -69,6 +70,7 @@ pub struct Gate {
     responses: Budget,
     small_responses: Budget,
     reads: Semaphore,
+    buffers: Buffers,
 }
 
 impl Gate {
@@ -90,9 +92,15 @@ impl Gate {
             responses,
             small_responses,
             reads: Semaphore::new(CONCURRENT_READS),
+            buffers: Buffers::default(),
             limits,
             metrics,
         })
+    }
+
+    /// Memory of requests that are gone.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// The bounds.

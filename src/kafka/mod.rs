@@ -5,6 +5,7 @@
 //! and the connection answers in order. [`error`] maps what can go wrong to Kafka's codes.
 
 pub mod api_versions;
+mod buffers;
 mod configs;
 mod connection;
 pub mod error;
