@@ -16,7 +16,7 @@ const LENGTH_OVERHEAD: usize = 12;
 /// Where the part begins that the CRC covers.
 const CRC_START: usize = 21;
 /// The only format there is since Kafka 4.0.
-const MAGIC: i8 = 2;
+pub(crate) const MAGIC: i8 = 2;
 
 const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;

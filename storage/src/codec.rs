@@ -38,12 +38,12 @@ pub fn encode<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecErro
     Ok(bytes)
 }
 
-/// Decodes what [`encode`] wrote. Trailing bytes are an error: they would be silently lost.
+/// Decodes what [`encode`] wrote with this version or an earlier one, in which values looked the same. Trailing bytes are an error: they would be silently lost.
 pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
     let (found, body) = bytes
         .split_first()
         .ok_or_else(|| CodecError::Malformed("empty".into()))?;
-    if *found != version {
+    if !(1..=version).contains(found) {
         return Err(CodecError::Version {
             found: *found,
             known: version,

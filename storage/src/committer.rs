@@ -1,18 +1,20 @@
-//! The committer: one group after the other is written to the journal, synced, applied to its segments,
-//! published and answered, while the next group gathers.
+//! The committer: one group after the other is written to the journal (its largest runs straight to their segments), synced,
+//! applied to its segments, published and answered, while the next group gathers.
 //!
 //! Each stage is a step, so that a simulation can crash between any two. Invariant: nothing is published
 //! before its frame is durable, and nobody is answered before everything of the group is published.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::disk::{Disk, Open};
+use crate::disk::{Disk, Job, Open};
 use crate::error::WriteError;
-use crate::frame::{FrameHeader, Part, Salt};
+use crate::extent;
+use crate::frame::{FrameHeader, Kind, Part, Salt};
 use crate::journal::Journal;
 use crate::planted::{Planted, planted};
 use crate::segment::{IndexState, LoadedIndex, SegmentFile, file_name};
@@ -33,6 +35,7 @@ pub(crate) struct Committer {
     previous_ends: Vec<(LogId, i64)>,
     /// The segment that each log is being written to.
     writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
+    /// The present frame, and before that its extents, one after the other.
     buffer: Vec<u8>,
     /// Wall clock of the last frame.
     time_ms: i64,
@@ -82,22 +85,22 @@ impl Committer {
         }
         let result = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => {
-                let Some(group) = self.shared.sequencer.lock().take_group() else {
+                let Some(mut group) = self.shared.sequencer.lock().take_group() else {
                     return Step::Idle;
                 };
                 let result = if group.runs.is_empty() {
                     Ok(())
                 } else {
-                    self.write(&group)
+                    self.write(&mut group)
                 };
                 self.stage = Stage::Written(group);
-                result.map_err(|error| format!("journal write failed: {error}"))
+                result
             }
             Stage::Written(group) => {
                 let skip = group.runs.is_empty() || planted(Planted::PublishBeforeSync);
-                let result = if skip { Ok(()) } else { self.sync() };
+                let result = if skip { Ok(()) } else { self.sync(&group.runs) };
                 self.stage = Stage::Synced(group);
-                result.map_err(|error| format!("journal sync failed: {error}"))
+                result.map_err(|error| format!("sync failed: {error}"))
             }
             Stage::Synced(group) => {
                 let result = self.apply(&group);
@@ -111,7 +114,7 @@ impl Committer {
             Stage::Applied(group, runs) => {
                 self.publish(group, &runs);
                 if planted(Planted::PublishBeforeSync) {
-                    self.sync().map_err(|error| error.to_string())
+                    self.sync(&[]).map_err(|error| error.to_string())
                 } else {
                     Ok(())
                 }
@@ -138,13 +141,17 @@ impl Committer {
         }
     }
 
-    fn write(&mut self, group: &Group) -> io::Result<()> {
+    fn write(&mut self, group: &mut Group) -> Result<(), String> {
+        extent::choose(group, self.shared.options.extent_bytes);
         let ends = group.runs.iter().map(|run| (run.part.log, run.part.last_offset + 1));
         let ends: HashMap<LogId, i64> = ends.collect();
         if planted(Planted::RemoveAtOnce) {
             self.remove_at_once(group);
         }
-        self.write_frame(&group.runs)?;
+        let checksums = self.write_extents(&mut group.runs);
+        let checksums = checksums.map_err(|error| format!("segment write failed: {error}"))?;
+        let written = self.write_frame(&group.runs, &checksums);
+        written.map_err(|error| format!("journal write failed: {error}"))?;
         self.previous_ends = ends.into_iter().collect();
         self.previous_ends.sort_unstable();
         if planted(Planted::NoPreviousEnds) {
@@ -173,15 +180,45 @@ impl Committer {
         }
     }
 
-    fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {
+    /// Writes the extents to their segments, each but for one byte. Returns their checksums.
+    fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<Vec<u32>> {
+        let mut checksums = Vec::new();
+        for run in runs.iter_mut().filter(|run| run.part.kind == Kind::Extent) {
+            self.buffer.clear();
+            run.copy_to(&mut self.buffer);
+            checksums.push(crc32fast::hash(&self.buffer));
+            if let Some(withheld) = self.buffer.get_mut(extent::WITHHELD_AT)
+                && !planted(Planted::ExtentShownEarly)
+            {
+                *withheld = 0;
+            }
+            let file = self.segment_of(run)?;
+            let handles = file.handles(&*self.shared.disk, Open::ReadWrite)?;
+            handles.writer.write_at(&self.buffer, u64::from(run.part.position))?;
+            run.file = Some(file);
+            let bytes = self.buffer.len() as u64;
+            self.shared.spend(bytes);
+            // A start has to read it, as it has to read the journal.
+            self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.shared.counters.extent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(checksums)
+    }
+
+    fn write_frame(&mut self, runs: &[Run], checksums: &[u32]) -> io::Result<()> {
         let header_len = FrameHeader::encoded_len(runs.len(), self.previous_ends.len());
-        let body_bytes: u64 = runs.iter().map(|run| u64::from(run.part.length)).sum();
+        let body_bytes: u64 = runs.iter().map(|run| run.part.body_bytes() as u64).sum();
         let (file, position) = self.journal.reserve(header_len as u64 + body_bytes)?;
         self.buffer.clear();
         self.buffer.resize(header_len, 0);
-        for batch in runs.iter().flat_map(|run| &run.batches) {
-            self.buffer.extend_from_slice(&batch.header.encode());
-            self.buffer.extend_from_slice(&batch.payload);
+        let mut checksums = checksums.iter();
+        for run in runs {
+            match run.part.kind {
+                Kind::Inline => run.copy_to(&mut self.buffer),
+                Kind::Extent => self
+                    .buffer
+                    .extend(checksums.next().into_iter().flat_map(|crc| crc.to_le_bytes())),
+            }
         }
         self.time_ms = self.shared.clock.now_ms();
         let header = FrameHeader {
@@ -205,34 +242,49 @@ impl Committer {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Makes the frame and its extents durable, at the same time: it counts only with all of them.
+    fn sync(&mut self, runs: &[Run]) -> io::Result<()> {
         let begun = Instant::now();
-        self.journal.sync()?;
+        let disk = &*self.shared.disk;
+        let extents = runs.iter().filter(|run| run.part.kind == Kind::Extent);
+        let files: Vec<&Arc<SegmentFile>> = extents.filter_map(|run| run.file.as_ref()).collect();
+        let new = || files.iter().filter(|file| !file.is_name_durable());
+        // Its log's, and the one that holds that.
+        let directories: BTreeSet<&Path> = new().flat_map(|file| file.path.ancestors().skip(1).take(2)).collect();
+        let journal = &mut self.journal;
+        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| journal.sync())];
+        if !planted(Planted::ExtentUnsynced) {
+            jobs.extend(files.iter().map(|file| -> Job<'_> { Box::new(|| sync_extent(file)) }));
+        }
+        if !planted(Planted::ExtentNameUnsynced) {
+            jobs.extend(
+                directories
+                    .into_iter()
+                    .map(|dir| -> Job<'_> { Box::new(move || disk.sync_dir(dir)) }),
+            );
+        }
+        disk.run_all(jobs)?;
+        new().for_each(|file| file.note_name_durable());
         self.shared.counters.note_sync(begun.elapsed());
         self.synced_lsn = self.lsn;
         Ok(())
     }
 
-    /// Writes the batches to their segments, not synced: until a checkpoint the journal has them.
+    /// Writes the batches to their segments, not synced: until a checkpoint the journal has them. Of extents, the byte that
+    /// they lack.
     fn apply(&mut self, group: &Group) -> io::Result<Vec<AppliedRun>> {
         let mut applied = Vec::with_capacity(group.runs.len());
-        let body = group.runs.iter().map(|run| run.part.length as usize).sum::<usize>();
+        let body = group.runs.iter().map(|run| run.part.body_bytes()).sum::<usize>();
         let mut offset = self.buffer.len().saturating_sub(body);
         for run in &group.runs {
-            let bytes = self
-                .buffer
-                .get(offset..offset + run.part.length as usize)
-                .unwrap_or_default();
-            offset += run.part.length as usize;
-            let file = match self.writers.get(&run.part.log) {
-                Some((base, file)) if *base == run.part.segment_base => file.clone(),
-                _ => {
-                    let file = open_active(&self.shared, &run.part)?;
-                    self.writers.insert(run.part.log, (run.part.segment_base, file.clone()));
-                    file
-                }
+            let file = self.segment_of(run)?;
+            let held = self.buffer.get(offset..offset + run.part.body_bytes());
+            offset += run.part.body_bytes();
+            let (at, bytes) = match run.part.kind {
+                Kind::Inline => (0, held.unwrap_or_default()),
+                Kind::Extent => (extent::WITHHELD_AT, &[extent::WITHHELD][..]),
             };
-            write_run(&self.shared, &run.part, &file, bytes)?;
+            write_run(&self.shared, &run.part, &file, at, bytes)?;
             let headers = run.batches.iter().map(|batch| batch.header).collect();
             applied.push(AppliedRun {
                 part: run.part,
@@ -241,6 +293,18 @@ impl Committer {
             });
         }
         Ok(applied)
+    }
+
+    /// The segment that a run of the present group goes to.
+    fn segment_of(&mut self, run: &Run) -> io::Result<Arc<SegmentFile>> {
+        let part = &run.part;
+        let file = match (&run.file, self.writers.get(&part.log)) {
+            (Some(file), _) => file.clone(),
+            (None, Some((base, file))) if *base == part.segment_base => return Ok(file.clone()),
+            (None, _) => open_active(&self.shared, part)?,
+        };
+        self.writers.insert(part.log, (part.segment_base, file.clone()));
+        Ok(file)
     }
 
     fn publish(&mut self, group: Group, runs: &[AppliedRun]) {
@@ -296,7 +360,7 @@ impl Committer {
         if self.shared.poisoned().is_some() {
             return Step::Poisoned;
         }
-        match self.write_frame(&[]).and_then(|()| self.sync()) {
+        match self.write_frame(&[], &[]).and_then(|()| self.sync(&[])) {
             Ok(()) => {
                 let mut state = self.shared.state.write();
                 state.lsn = self.lsn;
@@ -309,6 +373,13 @@ impl Committer {
             }
         }
     }
+}
+
+/// Not by the description that the checkpoint syncs by: a failure is told only once to each.
+fn sync_extent(file: &SegmentFile) -> io::Result<()> {
+    let handles = file.open_handles().ok_or_else(|| io::Error::other("closed"));
+    let synced = handles.and_then(|handles| handles.writer.sync_data());
+    synced.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.path.display())))
 }
 
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets
@@ -374,11 +445,11 @@ fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
     }
 }
 
-/// Writes a run at its position, and then notes that the checkpoint must sync it: noted before, it could be
+/// Writes some of a run at its place, and then notes that the checkpoint must sync it: noted before, it could be
 /// synced before it is written.
-pub(crate) fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, bytes: &[u8]) -> io::Result<()> {
+fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, at: usize, bytes: &[u8]) -> io::Result<()> {
     let handles = file.handles(&*shared.disk, Open::ReadWrite)?;
-    handles.writer.write_at(bytes, u64::from(part.position))?;
+    handles.writer.write_at(bytes, u64::from(part.position) + at as u64)?;
     shared.spend(bytes.len() as u64);
     let key = (part.log, part.segment_base);
     shared.dirty.lock().segments.insert(key, file.clone());

@@ -57,7 +57,7 @@ pub struct Health {
     pub free_bytes: u64,
     /// What must be free for records to be accepted.
     pub needed_free_bytes: u64,
-    /// Journal written since the last checkpoint.
+    /// What a start would have to read: journal and extents since the last checkpoint.
     pub journal_bytes: u64,
     /// The frame that the last checkpoint covers.
     pub checkpoint_lsn: Lsn,

@@ -24,6 +24,8 @@ const NOW_MS: i64 = 1_730_000_000_000;
 fn open(disk: &SimulatedDisk) -> Engine {
     let options = Options {
         journal_file_bytes: 64 << 10,
+        // Some batches go straight to their segments.
+        extent_bytes: 250,
         seed: Some(42),
         ..Options::new(DIR)
     };

@@ -6,7 +6,7 @@
 
 use crate::batch::{self, BatchHeader};
 use crate::planted::{Planted, planted};
-use crate::{LogId, Lsn};
+use crate::{CONTROL_LOG, LogId, Lsn};
 
 /// Frames begin on such boundaries, so that a scan finds them behind damage.
 pub const BLOCK_BYTES: u64 = 4096;
@@ -16,16 +16,24 @@ const FIXED_BYTES: usize = 76;
 const PART_BYTES: usize = 44;
 const END_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 8;
-/// A part of kind 0 holds its batches in the frame's body. Kind 1 is reserved for extents: batches
-/// that went straight to the segment, of which the frame holds only place and checksum.
-const KIND_INLINE: u16 = 0;
+/// What the body holds of an extent: its checksum.
+const EXTENT_CRC_BYTES: usize = 4;
 /// More parts than this in one group are not written and not believed.
 pub const MAX_PARTS: usize = 1 << 17;
-/// No body is larger than this.
+/// No body is larger than this, nor would be with all extents in it, as a start writes the last frame.
 pub const MAX_BODY_BYTES: u64 = 96 << 20;
 
 /// Random bytes of one incarnation (one start). Never shown to clients, who could forge frames.
 pub type Salt = [u8; 16];
+
+/// Where the batches of a part are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// In the frame's body.
+    Inline = 0,
+    /// In the segment alone; the body has the CRC-32 of all their bytes.
+    Extent = 1,
+}
 
 /// Consecutive batches of one log in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +44,10 @@ pub struct Part {
     pub first_offset: i64,
     /// Offset of the last record.
     pub last_offset: i64,
-    /// Bytes in the body.
+    /// Bytes of the batches.
     pub length: u32,
+    /// Where they are.
+    pub kind: Kind,
     /// The segment's base offset.
     pub segment_base: i64,
     /// Where in the segment.
@@ -104,7 +114,7 @@ impl FrameHeader {
             out.extend_from_slice(&part.first_offset.to_le_bytes());
             out.extend_from_slice(&part.last_offset.to_le_bytes());
             out.extend_from_slice(&part.length.to_le_bytes());
-            out.extend_from_slice(&KIND_INLINE.to_le_bytes());
+            out.extend_from_slice(&(part.kind as u16).to_le_bytes());
             out.extend_from_slice(&0u16.to_le_bytes());
             out.extend_from_slice(&part.segment_base.to_le_bytes());
             out.extend_from_slice(&part.position.to_le_bytes());
@@ -161,21 +171,30 @@ impl FrameHeader {
         let body_bytes = u64::from(fields.u32()?);
         let (part_count, end_count) = (fields.u32()? as usize, fields.u32()? as usize);
         let mut parts = Vec::with_capacity(part_count);
+        let mut batch_bytes = 0;
         for _ in 0..part_count {
             let (log, first_offset, last_offset) = (fields.u64()?, fields.i64()?, fields.i64()?);
             let (length, kind, _reserved) = (fields.u32()?, fields.u16()?, fields.u16()?);
             let (segment_base, position) = (fields.i64()?, fields.u32()?);
-            if kind != KIND_INLINE {
-                return None;
-            }
+            let kind = match kind {
+                0 => Kind::Inline,
+                // Those of the catalog are needed first, and always inline.
+                1 if log != CONTROL_LOG => Kind::Extent,
+                _ => return None,
+            };
+            batch_bytes += u64::from(length);
             parts.push(Part {
                 log,
                 first_offset,
                 last_offset,
                 length,
+                kind,
                 segment_base,
                 position,
             });
+        }
+        if batch_bytes > MAX_BODY_BYTES {
+            return None;
         }
         let mut previous_ends = Vec::with_capacity(end_count);
         for _ in 0..end_count {
@@ -201,7 +220,7 @@ impl FrameHeader {
 
     /// Checks the body of the frame that this header was decoded from: the checksum over header and
     /// body, and that the batches are those that the header lists, so that a new header over an old
-    /// body never passes.
+    /// body never passes. Extents are not looked at: they are elsewhere.
     pub fn check_body(&self, frame: &[u8]) -> Result<(), BadFrame> {
         let header_len = Self::encoded_len(self.parts.len(), self.previous_ends.len());
         let body_end = header_len + self.body_bytes as usize;
@@ -219,8 +238,10 @@ impl FrameHeader {
         }
         let mut rest = body;
         for part in &self.parts {
-            let (run, behind) = rest.split_at_checked(part.length as usize).ok_or(BadFrame::Body)?;
-            part.batches(run).ok_or(BadFrame::Body)?;
+            let (held, behind) = rest.split_at_checked(part.body_bytes()).ok_or(BadFrame::Body)?;
+            if part.kind == Kind::Inline {
+                part.batches(held).ok_or(BadFrame::Body)?;
+            }
             rest = behind;
         }
         if rest.is_empty() { Ok(()) } else { Err(BadFrame::Body) }
@@ -228,6 +249,14 @@ impl FrameHeader {
 }
 
 impl Part {
+    /// What the frame's body holds for it.
+    pub fn body_bytes(&self) -> usize {
+        match self.kind {
+            Kind::Inline => self.length as usize,
+            Kind::Extent => EXTENT_CRC_BYTES,
+        }
+    }
+
     /// The headers of the part's batches, with their bytes; none if they are not exactly the offsets
     /// that the part claims.
     pub fn batches(&self, mut run: &[u8]) -> Option<Vec<BatchHeader>> {
@@ -303,6 +332,7 @@ mod tests {
             first_offset: 0,
             last_offset: 0,
             length: body.len() as u32,
+            kind: Kind::Inline,
             segment_base: 0,
             position: 128,
         };
@@ -329,6 +359,21 @@ mod tests {
         assert_eq!(frame.len() as u64, header.frame_bytes());
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("../tests/golden/frame.hex").trim());
+    }
+
+    #[test]
+    fn a_frame_that_stands_for_an_extent_has_these_bytes() {
+        let (mut header, inline) = frame_of("v");
+        let body = &inline[inline.len() - header.body_bytes as usize..];
+        header.parts[0].kind = Kind::Extent;
+        header.body_bytes = 4;
+        let mut frame = vec![0; FrameHeader::encoded_len(1, 2)];
+        frame.extend(crc32fast::hash(body).to_le_bytes());
+        header.seal(&mut frame);
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, include_str!("../tests/golden/frame-extent.hex").trim());
+        assert_eq!(FrameHeader::decode(&frame, &SALT), Some(header.clone()));
+        assert_eq!(header.check_body(&frame), Ok(()));
     }
 
     #[test]

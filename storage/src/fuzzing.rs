@@ -17,7 +17,7 @@ use crate::checkpoint::load_producers;
 use crate::codec;
 use crate::compression::{Compression, compress, decompress};
 use crate::disk::{Disk, Open, SimulatedDisk};
-use crate::frame::{FrameHeader, Part, Salt};
+use crate::frame::{FrameHeader, Kind, Part, Salt};
 use crate::index::{ENTRY_BYTES, Index, IndexEntry};
 use crate::manifest::{FORMAT_VERSION, Manifest, StoredSegment};
 use crate::producers::ProducerTable;
@@ -200,7 +200,7 @@ fn frame(data: &[u8]) {
     if let Some(header) = FrameHeader::decode(data, &SALT)
         && header.check_body(data).is_ok()
     {
-        let listed: u64 = header.parts.iter().map(|part| u64::from(part.length)).sum();
+        let listed: u64 = header.parts.iter().map(|part| part.body_bytes() as u64).sum();
         assert_eq!(listed, header.body_bytes);
     }
 }
@@ -242,6 +242,7 @@ fn seed_frame(values: &[&'static [u8]]) -> Vec<u8> {
             first_offset: 0,
             last_offset: 0,
             length: batch.len() as u32,
+            kind: Kind::Inline,
             segment_base: 0,
             position: 0,
         });

@@ -3,7 +3,7 @@
 //! The way of a write set, and the code map:
 //! - [`write_set`]: what is asked for. [`batch`], [`record`], [`compression`]: Kafka's record format.
 //! - `sequencer`: the one place that checks and assigns offsets; `producers`: idempotence.
-//! - `committer`: group → `journal` ([`frame`] is its format) → sync → segments → published → answered.
+//! - `committer`: group → `journal` ([`frame`] is its format), or straight to segments (`extent`) → sync → segments → published → answered.
 //! - `state`: what is published; `read`: how it is read; `segment`, `index`: the files.
 //! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
@@ -28,6 +28,7 @@ mod damage;
 pub mod disk;
 pub mod engine;
 mod error;
+mod extent;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod fixture_tests;

@@ -11,7 +11,9 @@ pub struct Options {
     pub journal_file_bytes: u64,
     /// A group takes no further write sets beyond this size; the next group begins.
     pub group_bytes: u64,
-    /// A checkpoint begins after this much journal.
+    /// What a group has for one segment goes straight there, and not through the journal, from this size on.
+    pub extent_bytes: u64,
+    /// A checkpoint begins after this much journal, extents included.
     pub checkpoint_bytes: u64,
     /// A writer idle for this long closes with an empty frame, which proves the last group.
     pub idle_close_ms: u64,
@@ -30,6 +32,7 @@ impl Options {
             data_dir: data_dir.into(),
             journal_file_bytes: 128 << 20,
             group_bytes: 16 << 20,
+            extent_bytes: 256 << 10,
             checkpoint_bytes: 256 << 20,
             idle_close_ms: 50,
             idle_checkpoint_ms: 2_000,

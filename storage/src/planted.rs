@@ -57,11 +57,19 @@ pub enum Planted {
     DamageAboveCheckpoint,
     /// Files go although a backup is being copied that names them.
     UnpinnedBackup,
+    /// Runs that went straight to their segments are not synced with the journal. (6)
+    ExtentUnsynced,
+    /// The name of a segment that such a run goes to is not synced. (6)
+    ExtentNameUnsynced,
+    /// Recovery does not look whether the segment holds such a run. (6)
+    ExtentUnchecked,
+    /// Such a run is whole before its frame is durable. (6)
+    ExtentShownEarly,
 }
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 26] = [
+pub const ALL: [Planted; 30] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -88,6 +96,10 @@ pub const ALL: [Planted; 26] = [
     Planted::ReadUnchecked,
     Planted::DamageAboveCheckpoint,
     Planted::UnpinnedBackup,
+    Planted::ExtentUnsynced,
+    Planted::ExtentNameUnsynced,
+    Planted::ExtentUnchecked,
+    Planted::ExtentShownEarly,
 ];
 
 #[cfg(feature = "planted")]

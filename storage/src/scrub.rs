@@ -1,7 +1,7 @@
 //! The scrub reads in the background what nobody asks for, with the checks that every read does: damage is to be
 //! found while there still is a backup to restore from.
 //!
-//! It looks below the checkpoint only, because above it the journal has the good copy. It leaves indexes on the
+//! It looks below the checkpoint only, because what is above it has not been synced for good, and a start checks it. It leaves indexes on the
 //! disk: those of all segments together would be too much memory.
 
 use std::sync::atomic::Ordering;

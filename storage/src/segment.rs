@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,6 +19,8 @@ use crate::planted::{Planted, planted};
 pub(crate) struct SegmentFile {
     pub path: PathBuf,
     handles: Mutex<Option<Handles>>,
+    /// Known to survive a power cut, with its directory. What this process has not synced is not known to.
+    name_durable: AtomicBool,
 }
 
 /// Linux reports a write-back error once for each open file description, and only to those that were
@@ -39,7 +42,18 @@ impl SegmentFile {
         Self {
             path,
             handles: Mutex::new(None),
+            name_durable: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the file itself would be there after a power cut.
+    pub fn is_name_durable(&self) -> bool {
+        self.name_durable.load(Ordering::Relaxed)
+    }
+
+    /// Its directory, and the directory of that, were synced.
+    pub fn note_name_durable(&self) {
+        self.name_durable.store(true, Ordering::Relaxed);
     }
 
     /// The descriptors for writing and syncing, opened together before the first write.

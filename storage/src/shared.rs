@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub dirty: Mutex<Dirty>,
     pub poison: Mutex<Option<String>>,
     pub free_bytes: AtomicU64,
-    /// Journal bytes written since the last checkpoint began.
+    /// What a start would have to read: journal and extents since the last checkpoint began.
     pub journal_bytes: AtomicU64,
     /// Segments begun since then. Each stays open until a checkpoint has synced it.
     pub new_segments: AtomicU64,

@@ -11,7 +11,7 @@ use crate::config::LogConfig;
 use crate::frame::Part;
 use crate::manifest::{Fence, StoredLog};
 use crate::producers::ProducerTable;
-use crate::segment::{Segment, SegmentFile};
+use crate::segment::{self, Segment, SegmentFile};
 use crate::write_set::LogEnds;
 use crate::{LogId, Lsn};
 
@@ -79,6 +79,11 @@ pub(crate) struct AppliedRun {
 /// The directory of a log.
 pub(crate) fn log_dir(data_dir: &Path, log: LogId) -> PathBuf {
     data_dir.join("logs").join(log.to_string())
+}
+
+/// The file of a log's segment.
+pub(crate) fn segment_path(data_dir: &Path, log: LogId, base: i64) -> PathBuf {
+    log_dir(data_dir, log).join(segment::file_name(base))
 }
 
 /// The epoch in which the record at the offset was written, by a table of epochs with their first offsets.

@@ -16,6 +16,7 @@ pub(crate) struct Counters {
     pub batches: AtomicU64,
     pub record_bytes: AtomicU64,
     pub journal_bytes: AtomicU64,
+    pub extent_bytes: AtomicU64,
     pub checkpoints: AtomicU64,
     pub scrubbed_bytes: AtomicU64,
     pub sync_us: AtomicU64,
@@ -25,7 +26,7 @@ pub(crate) struct Counters {
 /// What the write path did since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Groups committed, each with one sync of the journal.
+    /// Groups committed, each with one sync of the journal, and of the segments that it goes straight to.
     pub groups: u64,
     /// Write sets acknowledged.
     pub write_sets: u64,
@@ -37,13 +38,15 @@ pub struct Stats {
     pub record_bytes: u64,
     /// Bytes of journal frames written.
     pub journal_bytes: u64,
+    /// Bytes of record batches that went straight to their segments.
+    pub extent_bytes: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
     /// Bytes of segments that the scrub has checked.
     pub scrubbed_bytes: u64,
-    /// Time spent in journal syncs, in microseconds.
+    /// Time spent in syncs of groups, in microseconds.
     pub sync_us: u64,
-    /// Journal syncs by duration; bounds in [`SYNC_BUCKETS_US`].
+    /// Syncs of groups by duration; bounds in [`SYNC_BUCKETS_US`].
     pub sync_buckets: Vec<u64>,
 }
 
@@ -66,6 +69,7 @@ impl Counters {
             batches: read(&self.batches),
             record_bytes: read(&self.record_bytes),
             journal_bytes: read(&self.journal_bytes),
+            extent_bytes: read(&self.extent_bytes),
             checkpoints: read(&self.checkpoints),
             scrubbed_bytes: read(&self.scrubbed_bytes),
             sync_us: read(&self.sync_us),

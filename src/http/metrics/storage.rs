@@ -40,7 +40,7 @@ impl Collector for StorageMetrics {
         )?;
         to.counter(
             "journal_groups",
-            "Groups committed, each with one sync of the journal",
+            "Groups committed, each with one sync of the journal and of the segments that it goes straight to",
             None,
             stats.groups as f64,
         )?;
@@ -58,6 +58,12 @@ impl Collector for StorageMetrics {
             bytes,
             stats.journal_bytes as f64,
         )?;
+        to.counter(
+            "extent",
+            "Bytes of record batches that went straight to their segments, and not through the journal",
+            bytes,
+            stats.extent_bytes as f64,
+        )?;
         to.counter("checkpoints", "Checkpoints taken", None, stats.checkpoints as f64)?;
         to.gauge(
             "disk_free",
@@ -67,7 +73,7 @@ impl Collector for StorageMetrics {
         )?;
         to.gauge(
             "journal_since_checkpoint",
-            "What a recovery would have to read",
+            "What a recovery would have to read, in the journal and in segments",
             bytes,
             health.journal_bytes as f64,
         )?;
@@ -98,7 +104,7 @@ impl Collector for StorageMetrics {
         let sync = SyncTimes(stats);
         let encoder = to.0.encode_descriptor(
             "journal_sync",
-            "Time of journal syncs",
+            "Time of the syncs of groups",
             Some(&Unit::Seconds),
             sync.metric_type(),
         )?;

@@ -88,7 +88,7 @@ impl Disk for RealDisk {
     }
 
     fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
-        if jobs.len() < 4 {
+        if jobs.len() < 2 {
             return jobs.into_iter().try_for_each(|job| job());
         }
         let threads = MAX_JOBS_AT_ONCE.min(jobs.len());

@@ -55,6 +55,8 @@ const DIR: &str = "/data";
 fn options() -> Options {
     Options {
         journal_file_bytes: 64 << 10,
+        // Some batches go straight to their segments.
+        extent_bytes: 150,
         seed: Some(7),
         ..Options::new(DIR)
     }

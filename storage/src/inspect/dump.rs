@@ -12,12 +12,13 @@ use crate::batch::BatchHeader;
 use crate::catalog::Catalog;
 use crate::checkpoint::load_producers;
 use crate::disk::{DiskFile, Open};
+use crate::extent::{self, Look};
 use crate::frame::{BLOCK_BYTES, FrameHeader, Salt};
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal;
 use crate::manifest::{COPIES, Manifest};
 use crate::record::decode_batch;
-use crate::recovery::journal_reader::parts_of;
+use crate::recovery::journal_reader::{Held, parts_of};
 use crate::segment::{SegmentWalk, WalkError, base_of, file_name};
 use crate::state::log_dir;
 
@@ -216,10 +217,22 @@ impl Directory {
                 header.synced_lsn,
                 hex(&header.salt),
             )?;
-            for (part, run) in parts_of(&header, &frame) {
+            for (part, held) in parts_of(&header, &frame) {
+                let (place, run) = match held {
+                    Held::Batches(run) => ("for", Some(run.to_vec())),
+                    // Of others the segment may be gone.
+                    Held::Checksum(crc) if own && present && !covered => {
+                        match extent::look(&*self.disk, &self.dir, part, crc) {
+                            Look::Whole(run) => ("in", Some(run)),
+                            Look::Absent => ("NOT in", None),
+                            Look::Unreadable(error) => return Err(error),
+                        }
+                    }
+                    Held::Checksum(_) => ("in", None),
+                };
                 writeln!(
                     out,
-                    "  {} offsets {} to {}: {} bytes for {} position {}",
+                    "  {} offsets {} to {}: {} bytes {place} {} position {}",
                     partition_name(&catalog, part.log),
                     part.first_offset,
                     part.last_offset,
@@ -227,8 +240,8 @@ impl Directory {
                     file_name(part.segment_base),
                     part.position
                 )?;
-                if selection.records && whole {
-                    dump_records(run, out)?;
+                if let Some(run) = run.filter(|_| selection.records && whole) {
+                    dump_records(&run, out)?;
                 }
             }
         }

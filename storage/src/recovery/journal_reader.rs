@@ -1,17 +1,19 @@
 //! The journal as recovery reads it: which frames are whole, and which were durable and are not any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::OpenError;
-use crate::frame::{BLOCK_BYTES, FrameHeader, Part, Salt};
+use crate::extent::{self, Look};
+use crate::frame::{BLOCK_BYTES, FrameHeader, Kind, Part, Salt};
 use crate::journal;
 use crate::manifest::Manifest;
 use crate::planted::{Planted, planted};
 use crate::record::decode_batch;
+use crate::state::segment_path;
 use crate::{CONTROL_LOG, LogId, Lsn};
 
 /// Enough of a header to know its length.
@@ -23,6 +25,39 @@ pub(crate) struct Found {
     pub header: FrameHeader,
     pub file: u64,
     pub position: u64,
+    /// The numbers of its parts that are extents and not in their segments. It had been durable all the same.
+    pub lacks: BTreeSet<usize>,
+}
+
+/// What a frame's body has for a part.
+pub(crate) enum Held<'f> {
+    Batches(&'f [u8]),
+    /// Of the batches, which are an extent.
+    Checksum(u32),
+}
+
+/// What stands at the places where the frame of an lsn may stand.
+#[derive(Default)]
+struct Candidates {
+    good: Option<Found>,
+    lacking: Option<Lacking>,
+    /// The header of one whose body does not check.
+    damaged: Option<FrameHeader>,
+}
+
+/// A frame that is whole but for extents: torn like any other, unless it is proven to have been durable.
+struct Lacking {
+    frame: Found,
+    bytes: Vec<u8>,
+    /// Some of these may be there after all.
+    unreadable: Option<OpenError>,
+}
+
+/// A frame, and the runs that it stands for and does not hold.
+pub(crate) struct Whole {
+    pub frame: Vec<u8>,
+    /// By the number of the part, but for those that the frame lacks.
+    extents: BTreeMap<usize, Vec<u8>>,
 }
 
 /// A frame that had been durable and is not whole any more.
@@ -38,15 +73,18 @@ pub(crate) struct Lost {
 }
 
 /// The journal as recovery reads it.
-pub(crate) struct JournalReader {
-    pub dir: PathBuf,
+pub(crate) struct JournalReader<'a> {
+    disk: &'a dyn Disk,
+    data_dir: &'a Path,
+    dir: PathBuf,
     salt: Salt,
     pub files: BTreeMap<u64, Arc<dyn DiskFile>>,
 }
 
-impl JournalReader {
+impl<'a> JournalReader<'a> {
     /// Opens and syncs every journal file: what is read from the page cache must be on the disk.
-    pub fn open(disk: &dyn Disk, dir: PathBuf, salt: Salt) -> Result<Self, OpenError> {
+    pub fn open(disk: &'a dyn Disk, data_dir: &'a Path, salt: Salt) -> Result<Self, OpenError> {
+        let dir = data_dir.join("journal");
         let mut files = BTreeMap::new();
         for name in disk.list(&dir).map_err(OpenError::io("cannot list", &dir))? {
             let Some(number) = journal::number_of(&name) else {
@@ -60,7 +98,13 @@ impl JournalReader {
             files.insert(number, file);
         }
         disk.sync_dir(&dir).map_err(OpenError::io("cannot sync", &dir))?;
-        Ok(Self { dir, salt, files })
+        Ok(Self {
+            disk,
+            data_dir,
+            dir,
+            salt,
+            files,
+        })
     }
 
     pub fn path(&self, number: u64) -> PathBuf {
@@ -111,44 +155,91 @@ impl JournalReader {
         Ok(header.check_body(&bytes).is_ok().then_some(bytes))
     }
 
+    /// What a frame says of extents that are not in their segments: the parts' numbers, and why it is not known of some.
+    fn lacks(&self, header: &FrameHeader, frame: &[u8]) -> (BTreeSet<usize>, Option<OpenError>) {
+        let (mut lacks, mut unreadable) = (BTreeSet::new(), None);
+        for (number, (part, held)) in parts_of(header, frame).enumerate() {
+            let Held::Checksum(crc) = held else { continue };
+            match extent::look(self.disk, self.data_dir, part, crc) {
+                Look::Whole(_) => continue,
+                Look::Absent => {}
+                Look::Unreadable(error) => unreadable = Some(self.unreadable(part)(error)),
+            }
+            lacks.insert(number);
+        }
+        (lacks, unreadable)
+    }
+
+    fn unreadable(&self, part: &Part) -> impl FnOnce(std::io::Error) -> OpenError {
+        OpenError::io("cannot read", segment_path(self.data_dir, part.log, part.segment_base))
+    }
+
+    /// Looks for a frame on the next boundary, and at the start of later files: the next one, or that of a recovery.
+    fn candidates(&self, place: (u64, u64), lsn: Lsn) -> Result<Candidates, OpenError> {
+        let mut here = Candidates::default();
+        let later = self.files.range(place.0 + 1..).map(|(file, _)| (*file, 0));
+        for (file, position) in std::iter::once(place).chain(later) {
+            let Some(header) = self.header_at(file, position)?.filter(|header| header.lsn == lsn) else {
+                continue;
+            };
+            let Some(bytes) = self.body_of(&header)? else {
+                here.damaged = Some(header);
+                continue;
+            };
+            let (lacks, unreadable) = self.lacks(&header, &bytes);
+            let whole = lacks.is_empty();
+            let frame = Found {
+                file,
+                position,
+                header,
+                lacks,
+            };
+            if whole {
+                here.good = Some(frame);
+                break;
+            }
+            here.lacking = Some(Lacking {
+                frame,
+                bytes,
+                unreadable,
+            });
+        }
+        Ok(here)
+    }
+
+    /// Whether some segment shows that the frame had been durable.
+    fn is_witnessed(&self, lacking: &Lacking) -> bool {
+        let mut parts = parts_of(&lacking.frame.header, &lacking.bytes);
+        parts.any(|(part, held)| extent::bears_witness(self.disk, self.data_dir, part, &held))
+    }
+
     /// Walks the frames above C in lsn order.
     pub fn walk(&self, manifest: &Manifest) -> Result<(Vec<Found>, Vec<Lost>), OpenError> {
         let (mut found, mut lost) = (Vec::new(), Vec::new());
         let mut place = (manifest.journal_file, manifest.journal_position);
         let mut expected = manifest.checkpoint_lsn + 1;
         loop {
-            // A frame stands on the next boundary, or at the start of a later file: the next one, or that of a recovery.
-            let mut unreadable = None;
-            let mut good = None;
-            let later = self.files.range(place.0 + 1..).map(|(file, _)| (*file, 0));
-            for (file, position) in std::iter::once(place).chain(later) {
-                let Some(header) = self.header_at(file, position)? else {
-                    continue;
-                };
-                if header.lsn != expected {
-                    continue;
-                }
-                if self.body_of(&header)?.is_some() {
-                    good = Some(header);
-                    break;
-                }
-                unreadable = Some(header);
-            }
-            if let Some(header) = good {
-                place = (
-                    header.file,
-                    (header.position + header.frame_bytes()).next_multiple_of(BLOCK_BYTES),
-                );
+            let here = self.candidates(place, expected)?;
+            if let Some(frame) = here.good {
+                place = frame.end();
                 expected += 1;
-                found.push(Found {
-                    file: header.file,
-                    position: header.position,
-                    header,
-                });
+                found.push(frame);
                 continue;
             }
             let later = self.later_headers(place, expected)?;
             let proven = later.iter().any(|header| header.synced_lsn >= expected);
+            if let Some(lacking) = here.lacking {
+                if proven || self.is_witnessed(&lacking) {
+                    place = lacking.frame.end();
+                    expected += 1;
+                    found.push(lacking.frame);
+                    continue;
+                }
+                // Not dropped because it could not be read.
+                if let Some(error) = lacking.unreadable {
+                    return Err(error);
+                }
+            }
             if !proven || planted(Planted::DamageIsTornTail) {
                 // Never acknowledged, and nor is anything behind it.
                 if !later.is_empty() {
@@ -174,7 +265,7 @@ impl JournalReader {
             }
             for lsn in expected..until {
                 let own = later.iter().find(|header| header.lsn == lsn);
-                let own = own.or(unreadable.as_ref().filter(|header| header.lsn == lsn));
+                let own = own.or(here.damaged.as_ref().filter(|header| header.lsn == lsn));
                 let behind = later.iter().find(|header| header.lsn == lsn + 1);
                 lost.push(Lost {
                     lsn,
@@ -228,11 +319,15 @@ impl JournalReader {
     /// Writes the last frame once more, to a new file, and makes it durable there. Its sync may have failed before this
     /// start, so that only the page cache has it, which may forget it at any time: what is applied to segments must not
     /// vanish from the journal. All earlier frames were durable before the last one was written.
-    pub fn secure_last(&mut self, disk: &dyn Disk, found: &mut [Found], manifest: &Manifest) -> Result<(), OpenError> {
-        let Some(last) = found.last_mut().filter(|_| !planted(Planted::AcceptUnstableFrame)) else {
+    pub fn secure_last(&mut self, found: &mut [Found], manifest: &Manifest) -> Result<(), OpenError> {
+        let disk = self.disk;
+        // One that lacks something has been proven durable.
+        let unsecured = |last: &&mut Found| last.lacks.is_empty() && !planted(Planted::AcceptUnstableFrame);
+        let Some(last) = found.last_mut().filter(unsecured) else {
             return Ok(());
         };
-        let mut bytes = self.read_again(last)?;
+        let whole = self.read_again(last)?;
+        let mut bytes = whole.inline(&mut last.header);
         // Starts that fail one after the other write the same bytes to the same file.
         let mut number = self.next_file(manifest);
         for later in self.files.range(last.file + 1..).map(|(later, _)| *later) {
@@ -276,15 +371,27 @@ impl JournalReader {
         Ok(())
     }
 
-    /// The frame's bytes once more. A frame that checked before and does not now means that the page cache
+    /// The frame once more, with its extents. What checked before and does not now means that the page cache
     /// and the disk differ: nothing can be believed.
-    pub fn read_again(&self, frame: &Found) -> Result<Vec<u8>, OpenError> {
-        let unstable = || OpenError::JournalDamaged {
-            lsn: frame.header.lsn,
-            file: self.path(frame.file),
-            position: frame.position,
-            reason: "checked once and does not check now (is the disk failing?)".into(),
-        };
+    pub fn read_again(&self, frame: &Found) -> Result<Whole, OpenError> {
+        let bytes = self.frame_again(frame)?;
+        let mut extents = BTreeMap::new();
+        for (number, (part, held)) in parts_of(&frame.header, &bytes).enumerate() {
+            match held {
+                Held::Checksum(crc) if !frame.lacks.contains(&number) => {
+                    match extent::look(self.disk, self.data_dir, part, crc) {
+                        Look::Whole(run) => extents.insert(number, run),
+                        Look::Absent => return Err(self.unstable(frame)),
+                        Look::Unreadable(error) => return Err(self.unreadable(part)(error)),
+                    };
+                }
+                _ => {}
+            }
+        }
+        Ok(Whole { frame: bytes, extents })
+    }
+
+    fn frame_again(&self, frame: &Found) -> Result<Vec<u8>, OpenError> {
         let again = self
             .header_at(frame.file, frame.position)?
             .filter(|again| *again == frame.header);
@@ -294,7 +401,16 @@ impl JournalReader {
         };
         match bytes {
             None if planted(Planted::AcceptUnstableFrame) => Ok(Vec::new()),
-            bytes => bytes.ok_or_else(unstable),
+            bytes => bytes.ok_or_else(|| self.unstable(frame)),
+        }
+    }
+
+    fn unstable(&self, frame: &Found) -> OpenError {
+        OpenError::JournalDamaged {
+            lsn: frame.header.lsn,
+            file: self.path(frame.file),
+            position: frame.position,
+            reason: "checked once and does not check now (is the disk failing?)".into(),
         }
     }
 
@@ -304,8 +420,9 @@ impl JournalReader {
         if !frame.header.parts.iter().any(|part| part.log == CONTROL_LOG) {
             return Ok(controls);
         }
-        let bytes = self.read_again(frame)?;
-        for (part, run) in parts_of(&frame.header, &bytes) {
+        let bytes = self.frame_again(frame)?;
+        for (part, held) in parts_of(&frame.header, &bytes) {
+            let Held::Batches(run) = held else { continue };
             if part.log != CONTROL_LOG {
                 continue;
             }
@@ -320,6 +437,44 @@ impl JournalReader {
             }
         }
         Ok(controls)
+    }
+}
+
+impl Found {
+    fn lacking_logs(&self) -> impl Iterator<Item = LogId> {
+        let parts = self.lacks.iter().filter_map(|number| self.header.parts.get(*number));
+        parts.map(|part| part.log)
+    }
+
+    /// Where the next frame may stand.
+    fn end(&self) -> (u64, u64) {
+        let end = self.position + self.header.frame_bytes();
+        (self.file, end.next_multiple_of(BLOCK_BYTES))
+    }
+}
+
+impl Whole {
+    /// The parts with their batches, but for those that the frame lacks.
+    pub fn runs<'w>(&'w self, header: &'w FrameHeader) -> impl Iterator<Item = (&'w Part, Option<&'w [u8]>)> {
+        let parts = parts_of(header, &self.frame).enumerate();
+        parts.map(|(number, (part, held))| match held {
+            Held::Batches(run) => (part, Some(run)),
+            Held::Checksum(_) => (part, self.extents.get(&number).map(Vec::as_slice)),
+        })
+    }
+
+    /// The same frame with everything in it. Changes the header to its header, and leaves a gap for that in front.
+    fn inline(&self, header: &mut FrameHeader) -> Vec<u8> {
+        let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
+        let mut bytes = vec![0; header_len];
+        for (_, run) in self.runs(header) {
+            bytes.extend_from_slice(run.unwrap_or_default());
+        }
+        for part in &mut header.parts {
+            part.kind = Kind::Inline;
+        }
+        header.body_bytes = (bytes.len() - header_len) as u64;
+        bytes
     }
 }
 
@@ -351,20 +506,26 @@ pub(crate) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Los
                 .parts
                 .iter()
                 .map(|part| (part.log, part.last_offset.saturating_add(1)));
+            hit.extend(frame.lacking_logs());
             ends.extend(reached.filter(|(log, _)| !hit.contains(log)));
         }
         hit.extend(lost.hits(|log| ends.get(&log).copied()));
     }
+    hit.extend(found.flat_map(Found::lacking_logs));
     hit
 }
 
-/// The parts of a frame with their bytes.
-pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, &'f [u8])> {
+/// The parts of a frame with what its body holds for them.
+pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, Held<'f>)> {
     let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
     let mut rest = frame.get(header_len..).unwrap_or_default();
     header.parts.iter().map_while(move |part| {
-        let (run, behind) = rest.split_at_checked(part.length as usize)?;
+        let (held, behind) = rest.split_at_checked(part.body_bytes())?;
         rest = behind;
-        Some((part, run))
+        let held = match part.kind {
+            Kind::Inline => Held::Batches(held),
+            Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
+        };
+        Some((part, held))
     })
 }

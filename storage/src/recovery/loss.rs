@@ -1,5 +1,6 @@
 //! What segment files show that the journal, or the file system, has lost.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +15,16 @@ use crate::{CONTROL_LOG, LogId, Lsn, MAX_WRITE_SET_BYTES};
 
 /// Makes up for active segments that are gone, with zeros where their bytes were: what was in them is damage, which reads
 /// name, but the journal above C still has its place to go to, and the log goes on. (Of other segments, reads tell.)
-pub(super) fn replace_missing(disk: &dyn Disk, state: &mut State, dirty: &mut Dirty) -> Result<(), OpenError> {
-    for (id, log) in state.logs.iter_mut().filter(|(_, log)| log.fence.is_none()) {
+pub(super) fn replace_missing(
+    disk: &dyn Disk,
+    state: &mut State,
+    doomed: &BTreeSet<LogId>,
+    dirty: &mut Dirty,
+) -> Result<(), OpenError> {
+    for (id, log) in &mut state.logs {
+        if log.fence.is_some() || doomed.contains(id) {
+            continue;
+        }
         let Some(active) = log.segments.last_mut() else {
             continue;
         };

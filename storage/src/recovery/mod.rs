@@ -1,7 +1,7 @@
 //! Recovery: the only way to start, after a crash and after a clean stop alike.
 //!
 //! The manifest gives the state at C. Above C the journal alone says what the segments hold: every frame is
-//! applied again, byte for byte at its position, whatever the segment looks like. What cannot be
+//! applied again, byte for byte at its position, whatever the segment looks like; extents are in it already. What cannot be
 //! applied was either never acknowledged, and is dropped, or is damage, and is named and fenced.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -59,9 +59,9 @@ pub(crate) fn recover(
         None => first_manifest(disk, data_dir, new_catalog())?,
     };
     let mut state = state_of(disk, data_dir, &manifest, now_ms)?;
-    let mut journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
+    let mut journal = JournalReader::open(disk, data_dir, manifest.salt)?;
     let (mut found, lost) = journal.walk(&manifest)?;
-    journal.secure_last(disk, &mut found, &manifest)?;
+    journal.secure_last(&mut found, &manifest)?;
     let mut dirty = replay(disk, &mut state, &journal, &found, lost, false)?;
     dirty.directories.insert(data_dir.join("logs"));
     tidy(disk, &mut state, data_dir, &mut dirty)?;
@@ -99,7 +99,7 @@ pub(crate) fn rehearse(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) ->
     // Producers expire by the clock, and nobody here looks at them.
     let now_ms = 0;
     let mut state = state_of(disk, data_dir, manifest, now_ms)?;
-    let journal = JournalReader::open(disk, data_dir.join("journal"), manifest.salt)?;
+    let journal = JournalReader::open(disk, data_dir, manifest.salt)?;
     let (found, lost) = journal.walk(manifest)?;
     let dirty = replay(disk, &mut state, &journal, &found, lost, true)?;
     let to_write = dirty.segments.into_keys().collect();
@@ -116,7 +116,7 @@ pub(crate) fn rehearse(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest) ->
 fn replay(
     disk: &dyn Disk,
     state: &mut State,
-    journal: &JournalReader,
+    journal: &JournalReader<'_>,
     found: &[Found],
     lost: Vec<Lost>,
     rehearsal: bool,
@@ -128,16 +128,17 @@ fn replay(
     }
 
     let mut dirty = Dirty::default();
-    if !rehearsal {
-        loss::replace_missing(disk, state, &mut dirty)?;
-    }
     let ends = state.logs.iter().map(|(log, state)| (*log, state.end)).collect();
+    let doomed = logs_hit(&ends, found, &lost);
+    if !rehearsal {
+        loss::replace_missing(disk, state, &doomed, &mut dirty)?;
+    }
     let mut replay = Replay {
         disk,
         state: &mut *state,
         dirty,
         opened: HashMap::new(),
-        doomed: logs_hit(&ends, found, &lost),
+        doomed,
         rehearsal,
     };
     let mut lost = lost.into_iter().peekable();
@@ -147,8 +148,8 @@ fn replay(
                 replay.fence(&lost, journal)?;
             }
         }
-        let bytes = journal.read_again(frame)?;
-        replay.apply(frame, &bytes)?;
+        let whole = journal.read_again(frame)?;
+        replay.apply(frame, &whole)?;
     }
     let last_lost = lost.clone().last().map_or(0, |lost| lost.lsn);
     for lost in lost {

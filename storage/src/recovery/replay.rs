@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::OpenError;
-use crate::frame::Part;
+use crate::extent;
+use crate::frame::{Kind, Part};
 use crate::journal;
 use crate::manifest::Fence;
 use crate::planted::{Planted, planted};
 use crate::segment::{self, IndexState};
 use crate::shared::Dirty;
-use crate::state::{AppliedRun, State, log_dir};
-use crate::{CONTROL_LOG, LogId};
+use crate::state::{AppliedRun, State, segment_path};
+use crate::{CONTROL_LOG, LogId, Lsn};
 
-use super::journal_reader::{Found, JournalReader, Lost, parts_of};
+use super::journal_reader::{Found, JournalReader, Lost, Whole};
 
 /// Applies frames to segments.
 pub(super) struct Replay<'a> {
@@ -30,12 +31,17 @@ pub(super) struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    pub fn apply(&mut self, frame: &Found, bytes: &[u8]) -> Result<(), OpenError> {
-        for (part, run) in parts_of(&frame.header, bytes) {
-            let alive = self.state.logs.get(&part.log).is_some_and(|log| log.fence.is_none());
-            if !alive {
-                continue;
+    pub fn apply(&mut self, frame: &Found, whole: &Whole) -> Result<(), OpenError> {
+        for (part, run) in whole.runs(&frame.header) {
+            if run.is_none() {
+                let file = format!("logs/{}/{}", part.log, segment::file_name(part.segment_base));
+                self.fence_log(part.log, frame.header.lsn, file, u64::from(part.position));
             }
+            let alive = self.state.logs.get(&part.log).is_some_and(|log| log.fence.is_none());
+            let Some(run) = run.filter(|_| alive) else {
+                self.complete(part)?;
+                continue;
+            };
             let below = self
                 .state
                 .logs
@@ -45,7 +51,7 @@ impl Replay<'_> {
                 continue;
             }
             if self.rehearsal {
-                let path = log_dir(&self.state.data_dir, part.log).join(segment::file_name(part.segment_base));
+                let path = segment_path(&self.state.data_dir, part.log, part.segment_base);
                 let file = Arc::new(segment::SegmentFile::new(path));
                 let key = (part.log, part.segment_base);
                 self.dirty.segments.insert(key, file.clone());
@@ -64,7 +70,14 @@ impl Replay<'_> {
                 Ok(len) if planted(Planted::IgnorePosition) => len,
                 _ => u64::from(part.position),
             };
-            let written = handles.writer.write_at(run, position);
+            let written = match part.kind {
+                Kind::Inline => handles.writer.write_at(run, position),
+                // It was durable with the frame, but for one byte.
+                Kind::Extent => {
+                    let withheld_at = position + extent::WITHHELD_AT as u64;
+                    handles.writer.write_at(&[extent::WITHHELD], withheld_at)
+                }
+            };
             written.map_err(OpenError::io("cannot write", &file.path))?;
             self.publish(part, run, file, frame.header.time_ms);
         }
@@ -120,8 +133,31 @@ impl Replay<'_> {
         Ok(file)
     }
 
+    /// A fenced log's segments stay as they are, but for this: a repair must see the batch.
+    fn complete(&self, part: &Part) -> Result<(), OpenError> {
+        if part.kind == Kind::Inline || self.rehearsal || !self.state.logs.contains_key(&part.log) {
+            return Ok(());
+        }
+        let path = segment_path(&self.state.data_dir, part.log, part.segment_base);
+        extent::complete(self.disk, &path, part).map_err(OpenError::io("cannot write", &path))
+    }
+
+    fn fence_log(&mut self, log: LogId, lsn: Lsn, file: String, position: u64) {
+        let state = self.state.logs.get_mut(&log).filter(|state| state.fence.is_none());
+        let Some(state) = state else { return };
+        let fence = Fence {
+            log,
+            lsn,
+            file,
+            position,
+            offset: state.end,
+        };
+        tracing::error!(log, "log fenced: {}", fence.reason());
+        state.fence = Some(fence);
+    }
+
     /// Fences the logs that lost acknowledged records, or refuses to start if that cannot be told.
-    pub fn fence(&mut self, lost: &Lost, journal: &JournalReader) -> Result<(), OpenError> {
+    pub fn fence(&mut self, lost: &Lost, journal: &JournalReader<'_>) -> Result<(), OpenError> {
         let refuse = |reason: &str| {
             Err(OpenError::JournalDamaged {
                 lsn: lost.lsn,
@@ -138,18 +174,11 @@ impl Replay<'_> {
             return refuse("was durable and held catalog changes");
         }
         for log in hit {
-            let Some(state) = self.state.logs.get_mut(&log) else {
-                continue;
-            };
-            let fence = Fence {
-                log,
-                lsn: lost.lsn,
-                file: format!("journal/{}.damaged", journal::file_name(lost.file)),
-                position: lost.position,
-                offset: state.end,
-            };
-            tracing::error!(log, "log fenced: {}", fence.reason());
-            state.fence.get_or_insert(fence);
+            let file = format!("journal/{}.damaged", journal::file_name(lost.file));
+            self.fence_log(log, lost.lsn, file, lost.position);
+        }
+        for part in lost.parts.iter().flatten() {
+            self.complete(part)?;
         }
         Ok(())
     }

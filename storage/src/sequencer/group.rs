@@ -1,11 +1,16 @@
 //! A group: write sets that one frame and one sync make durable, and who waits for it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::LogId;
 use crate::batch::BatchHeader;
 use crate::catalog::ControlRecord;
 use crate::error::WriteError;
 use crate::frame::Part;
+use crate::segment::SegmentFile;
 use crate::write_set::Receipt;
 
 /// Called once with the outcome of a write set.
@@ -23,6 +28,8 @@ pub(crate) struct StampedBatch {
 pub(crate) struct Run {
     pub part: Part,
     pub batches: Vec<StampedBatch>,
+    /// The segment, once it is open. There is one run at most for each in a group, so that a new one is emptied once.
+    pub file: Option<Arc<SegmentFile>>,
 }
 
 /// Somebody who waits for a group: with an outcome that holds if the group becomes durable.
@@ -38,26 +45,39 @@ pub(crate) struct Group {
     pub controls: Vec<ControlRecord>,
     pub waiters: Vec<Waiter>,
     pub bytes: u64,
+    /// Where the last run of each log is.
+    latest: HashMap<LogId, usize>,
+}
+
+impl Run {
+    /// Appends the batches as they stand in a segment.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        for batch in &self.batches {
+            out.extend_from_slice(&batch.header.encode());
+            out.extend_from_slice(&batch.payload);
+        }
+    }
 }
 
 impl Group {
-    /// Adds a batch, to the last run if it continues that.
+    /// Adds a batch, to the last run of its log if it stands in the same segment: each log of a group is one write.
     pub(super) fn push(&mut self, part: Part, batch: StampedBatch) {
         self.bytes += u64::from(part.length);
-        let last = self
-            .runs
-            .last_mut()
-            .filter(|last| last.part.log == part.log && last.part.segment_base == part.segment_base);
-        match last {
-            Some(last) => {
-                last.part.length += part.length;
-                last.part.last_offset = part.last_offset;
-                last.batches.push(batch);
+        let latest = self.latest.get(&part.log).and_then(|run| self.runs.get_mut(*run));
+        match latest.filter(|latest| latest.part.segment_base == part.segment_base) {
+            Some(latest) => {
+                latest.part.length += part.length;
+                latest.part.last_offset = part.last_offset;
+                latest.batches.push(batch);
             }
-            None => self.runs.push(Run {
-                part,
-                batches: vec![batch],
-            }),
+            None => {
+                self.latest.insert(part.log, self.runs.len());
+                self.runs.push(Run {
+                    part,
+                    batches: vec![batch],
+                    file: None,
+                });
+            }
         }
     }
 }

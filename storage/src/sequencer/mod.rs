@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use crate::batch::{self, BatchHeader, CheckedBatches, HEADER_LEN};
 use crate::catalog::Catalog;
 use crate::error::WriteError;
-use crate::frame::{MAX_PARTS, Part};
+use crate::frame::{Kind, MAX_PARTS, Part};
 use crate::planted::{Planted, planted};
 use crate::producers::Verdict;
 use crate::state::State;
@@ -368,6 +368,7 @@ impl Sequencer {
                 first_offset: header.base_offset,
                 last_offset: header.last_offset(),
                 length: header.size_bytes() as u32,
+                kind: Kind::Inline,
                 segment_base: assigned.segment_base,
                 position: assigned.segment_bytes as u32,
             };

@@ -42,8 +42,7 @@ pub type Struck = Option<(Operation, &'static str)>;
 /// # Errors
 /// What went wrong without any failure.
 pub fn calls(failure: Failure) -> Result<u64, Violation> {
-    let mut simulation = Simulation::new(SEED);
-    simulation.options.journal_file_bytes = 64 << 10;
+    let mut simulation = prepared();
     simulation.script()?;
     let mut calls = match failure {
         Failure::Read => simulation.disk.reads(),
@@ -61,14 +60,21 @@ pub fn calls(failure: Failure) -> Result<u64, Violation> {
 /// # Errors
 /// What was lost, doubled or served wrong because of it.
 pub fn run(failure: Failure, call: u64) -> Result<Struck, Violation> {
-    let mut simulation = Simulation::new(SEED);
+    let mut simulation = prepared();
     let struck = simulation.run_failing(failure, call);
     struck.map_err(|what| format!("{failure:?} at call {call}: {what}"))
 }
 
+fn prepared() -> Simulation {
+    let mut simulation = Simulation::new(SEED);
+    simulation.options.journal_file_bytes = 64 << 10;
+    // Some runs go to the journal, some straight to their segments.
+    simulation.options.extent_bytes = 400;
+    simulation
+}
+
 impl Simulation {
     fn run_failing(&mut self, failure: Failure, call: u64) -> Result<Struck, Violation> {
-        self.options.journal_file_bytes = 64 << 10;
         self.armed = true;
         match failure {
             Failure::Error => self.disk.inject(Fault {

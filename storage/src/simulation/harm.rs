@@ -67,12 +67,17 @@ impl Simulation {
         let Some((path, log)) = self.some_unsynced_segment() else {
             return Ok(());
         };
-        self.note(|| format!("write-back of {} fails", path.display()));
-        self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
+        self.lose_unsynced(&path)?;
         for _ in 0..6 {
             self.read_near_end(log)?;
         }
         Ok(())
+    }
+
+    fn lose_unsynced(&mut self, path: &Path) -> Result<(), Violation> {
+        self.note(|| format!("write-back of {} fails", path.display()));
+        self.unstable_extents |= self.options.extent_bytes < u64::MAX;
+        self.disk.fail_writeback(path).map_err(|e| e.to_string())
     }
 
     /// The same, and only the process dies: the page cache shows bytes that the disk does not have.
@@ -82,8 +87,7 @@ impl Simulation {
             return Ok(());
         }
         while let Some((path, _)) = self.some_unsynced_segment() {
-            self.note(|| format!("write-back of {} fails", path.display()));
-            self.disk.fail_writeback(&path).map_err(|e| e.to_string())?;
+            self.lose_unsynced(&path)?;
         }
         self.stop_by(false);
         self.restart_and_check()

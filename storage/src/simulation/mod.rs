@@ -93,6 +93,8 @@ struct Simulation {
     armed: bool,
     /// The page cache may show journal bytes that the disk does not have: a start may be refused for it.
     unstable: bool,
+    /// The same of extents. Of the group that was under way, which is in doubt; no log may be fenced for it.
+    unstable_extents: bool,
     /// Bits were flipped, or the page cache lied at some time: logs may be fenced.
     harmed: bool,
     last_refusal: Option<WriteError>,
@@ -151,6 +153,7 @@ impl Simulation {
         let options = Options {
             journal_file_bytes: [64 << 10, 96 << 10, 256 << 10][rng.random_range(0..3)],
             group_bytes: rng.random_range(1_000..40_000),
+            extent_bytes: [u64::MAX, 300, 1_000][(seed / 16 % 3) as usize],
             seed: Some(seed),
             ..Options::new(DATA_DIR)
         };
@@ -176,6 +179,7 @@ impl Simulation {
             jumpy: seed % 8 == 4,
             armed: false,
             unstable: false,
+            unstable_extents: false,
             harmed: false,
             last_refusal: None,
             trace: std::env::var_os("RIVERLOG_SEED").is_some(),
@@ -530,6 +534,7 @@ impl Simulation {
         self.note(|| if power { "power cut".into() } else { "restart".into() });
         self.harmed |= self.unstable;
         self.unstable &= !power;
+        self.unstable_extents &= !power;
         self.disk = self.after_stop(power);
         self.armed = false;
     }
@@ -584,6 +589,7 @@ impl Simulation {
                     self.note(|| format!("started at lsn {}", engine.health().published_lsn));
                     self.engine = Some(engine);
                     self.unstable = false;
+                    self.unstable_extents = false;
                     return Ok(());
                 }
                 Err(error) if self.is_unstable(&error) => {
@@ -598,7 +604,7 @@ impl Simulation {
     }
 
     fn is_unstable(&self, error: &OpenError) -> bool {
-        self.unstable && error.to_string().contains("checked once and does not check now")
+        (self.unstable || self.unstable_extents) && error.to_string().contains("checked once and does not check now")
     }
 
     fn check_recovered(&mut self) -> Result<(), Violation> {

@@ -134,6 +134,10 @@ mod planted {
         read_unchecked: ReadUnchecked,
         damage_above_checkpoint: DamageAboveCheckpoint,
         unpinned_backup: UnpinnedBackup,
+        extent_unsynced: ExtentUnsynced,
+        extent_name_unsynced: ExtentNameUnsynced,
+        extent_unchecked: ExtentUnchecked,
+        extent_shown_early: ExtentShownEarly,
     }
 }
 

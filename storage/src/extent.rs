@@ -1,0 +1,125 @@
+//! Extents: large runs that go straight to their segments, so that they are written once and not twice.
+//!
+//! The frame of the group has only the place and the checksum of such a run, and counts only if the segment holds it.
+//! Invariant: until the frame is durable, one byte of each extent is missing, so that what a group that was never
+//! acknowledged leaves behind a log's end is no batch (recovery takes whole batches there for lost ones).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use crate::batch;
+use crate::catalog::ControlRecord;
+use crate::disk::{Disk, Open};
+use crate::frame::{Kind, Part};
+use crate::planted::{Planted, planted};
+use crate::recovery::journal_reader::Held;
+use crate::sequencer::Group;
+use crate::state::segment_path;
+use crate::{CONTROL_LOG, LogId};
+
+/// More logs than this are not synced together with the journal.
+const MAX_EXTENTS: usize = 4;
+/// The byte that is withheld: the magic of the run's first batch, which is not covered by the batch's own checksum.
+pub(crate) const WITHHELD_AT: usize = 16;
+/// What it is.
+pub(crate) const WITHHELD: u8 = batch::MAGIC as u8;
+
+/// Decides which runs of a group go straight to their segments: the largest. Not those of the catalog, which recovery
+/// needs first, nor of a log that the group itself creates, whose directory must not be there before the log is.
+pub(crate) fn choose(group: &mut Group, least_bytes: u64) {
+    let created: BTreeSet<LogId> = group.controls.iter().flat_map(created_by).copied().collect();
+    let may =
+        |part: &Part| u64::from(part.length) >= least_bytes && part.log != CONTROL_LOG && !created.contains(&part.log);
+    let mut chosen: Vec<&mut Part> = group
+        .runs
+        .iter_mut()
+        .map(|run| &mut run.part)
+        .filter(|part| may(part))
+        .collect();
+    chosen.sort_by_key(|part| std::cmp::Reverse(part.length));
+    for part in chosen.into_iter().take(MAX_EXTENTS) {
+        part.kind = Kind::Extent;
+    }
+}
+
+fn created_by(control: &ControlRecord) -> &[LogId] {
+    match control {
+        ControlRecord::TopicCreated { topic, .. } => &topic.partitions,
+        ControlRecord::PartitionsAdded { logs, .. } => logs,
+        _ => &[],
+    }
+}
+
+/// What a segment has of an extent.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// All of it, the withheld byte included.
+    Whole(Vec<u8>),
+    /// Not its bytes, or not so many, or no file.
+    Absent,
+    /// It may be there.
+    Unreadable(io::Error),
+}
+
+/// Looks for an extent in its segment.
+pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32) -> Look {
+    // Twice, because a log may be fenced for it.
+    match read(disk, data_dir, part).or_else(|_| read(disk, data_dir, part)) {
+        Ok(run) if planted(Planted::ExtentUnchecked) => Look::Whole(run),
+        Ok(run) if crc32fast::hash(&run) == crc && part.batches(&run).is_some() => Look::Whole(run),
+        Ok(_) => Look::Absent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Look::Absent,
+        Err(error) => Look::Unreadable(error),
+    }
+}
+
+/// What stands in its place, with the withheld byte.
+fn read(disk: &dyn Disk, data_dir: &Path, part: &Part) -> io::Result<Vec<u8>> {
+    let path = segment_path(data_dir, part.log, part.segment_base);
+    let file = disk.open(&path, Open::Read)?;
+    let position = u64::from(part.position);
+    // Nothing is allocated for a length before so many bytes are there.
+    let there = file.len()?.saturating_sub(position);
+    let mut run = vec![0; u64::from(part.length).min(there) as usize];
+    let read = file.read_at(&mut run, position)?;
+    run.truncate(read);
+    if let Some(withheld) = run.get_mut(WITHHELD_AT) {
+        *withheld = WITHHELD;
+    }
+    Ok(run)
+}
+
+/// Whether the segment shows that a part's frame had been durable: what is written only then is there. What cannot be read
+/// shows nothing.
+pub(crate) fn bears_witness(disk: &dyn Disk, data_dir: &Path, part: &Part, held: &Held<'_>) -> bool {
+    let stands = |bytes: &[u8], at: usize| {
+        let path = segment_path(data_dir, part.log, part.segment_base);
+        let file = disk.open(&path, Open::Read)?;
+        let mut there = vec![0; bytes.len()];
+        let read = file.read_at(&mut there, u64::from(part.position) + at as u64)?;
+        io::Result::Ok(read == there.len() && there == bytes)
+    };
+    match held {
+        Held::Batches(run) => stands(run, 0).unwrap_or(false),
+        Held::Checksum(_) => stands(&[WITHHELD], WITHHELD_AT).unwrap_or(false),
+    }
+}
+
+/// Writes the byte that an extent lacks until its frame is known to be durable, if the segment reaches that far.
+pub(crate) fn complete(disk: &dyn Disk, path: &Path, part: &Part) -> io::Result<()> {
+    let at = u64::from(part.position) + WITHHELD_AT as u64;
+    if !disk.exists(path)? {
+        return Ok(());
+    }
+    let file = disk.open(path, Open::ReadWrite)?;
+    if file.len()? <= at {
+        return Ok(());
+    }
+    file.write_at(&[WITHHELD], at)
+}
+
+#[cfg(test)]
+#[path = "extent_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

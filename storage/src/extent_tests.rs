@@ -1,0 +1,225 @@
+//! Runs that went straight to their segments: which do, and what a start makes of those that are damaged.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::batch::BatchBuilder;
+use crate::clock::ManualClock;
+use crate::disk::SimulatedDisk;
+use crate::engine::Engine;
+use crate::inspect::Directory;
+use crate::options::Options;
+use crate::record::Record;
+use crate::write_set::{Append, Change, WriteSet};
+use crate::{Step, Topic};
+
+const DIR: &str = "/data";
+const EXTENT_BYTES: u64 = 1000;
+
+fn open(disk: &SimulatedDisk) -> Engine {
+    let options = Options {
+        extent_bytes: EXTENT_BYTES,
+        ..Options::new(DIR)
+    };
+    Engine::open(Arc::new(disk.clone()), Arc::new(ManualClock::new(1)), options).unwrap()
+}
+
+fn append(log: LogId, value_bytes: usize) -> Append {
+    let mut builder = BatchBuilder::new();
+    builder.push(Record {
+        key: None,
+        value: Some(vec![b'v'; value_bytes].into()),
+        headers: vec![],
+        timestamp_ms: 1,
+    });
+    Append {
+        log,
+        batches: builder.build().unwrap(),
+        log_append_time: false,
+    }
+}
+
+fn create(name: &str, partitions: u32) -> Change {
+    Change::CreateTopic {
+        name: name.into(),
+        partitions,
+        configs: Default::default(),
+    }
+}
+
+fn submit(engine: &Engine, appends: Vec<Append>, changes: Vec<Change>) {
+    let ws = WriteSet {
+        appends,
+        changes,
+        ..WriteSet::default()
+    };
+    engine.submit(ws, |outcome| {
+        outcome.unwrap();
+    });
+}
+
+fn commit(engine: &Engine) {
+    while engine.commit_step() != Step::Idle {}
+}
+
+fn topic(engine: &Engine, name: &str) -> Arc<Topic> {
+    engine.catalog().topic(name).unwrap().clone()
+}
+
+fn segment_path(log: LogId) -> PathBuf {
+    crate::state::segment_path(Path::new(DIR), log, 0)
+}
+
+/// A disk with a topic of two partitions, each with a run that went straight to its segment and one that did not.
+fn disk() -> (SimulatedDisk, Vec<LogId>) {
+    let disk = SimulatedDisk::new(1);
+    let engine = open(&disk);
+    submit(&engine, vec![], vec![create("t", 2)]);
+    commit(&engine);
+    let logs = topic(&engine, "t").partitions.clone();
+    for log in &logs {
+        submit(&engine, vec![append(*log, 2000)], vec![]);
+        commit(&engine);
+    }
+    drop(engine);
+    (disk.restart(), logs)
+}
+
+fn journal_bytes(engine: &Engine) -> u64 {
+    engine.stats().journal_bytes
+}
+
+#[test]
+fn the_largest_runs_of_a_group_are_written_once() {
+    let disk = SimulatedDisk::new(1);
+    let engine = open(&disk);
+    submit(&engine, vec![], vec![create("t", 6)]);
+    commit(&engine);
+    let logs = topic(&engine, "t").partitions.clone();
+    let before = journal_bytes(&engine);
+    // Two batches of the same log are one run, whatever is between them.
+    for _ in 0..2 {
+        let appends = logs
+            .iter()
+            .map(|log| append(*log, 2000 + 100 * *log as usize))
+            .collect();
+        submit(&engine, appends, vec![]);
+    }
+    commit(&engine);
+    let inline: u64 = logs[..2].iter().map(|log| 2 * (2000 + 100 * log)).sum();
+    let written = journal_bytes(&engine) - before;
+    assert!(written > inline && written < inline + 1500, "{written} for {inline}");
+}
+
+#[test]
+fn a_log_that_its_own_group_creates_is_written_through_the_journal() {
+    let disk = SimulatedDisk::new(1);
+    let engine = open(&disk);
+    // In one group.
+    submit(&engine, vec![], vec![create("t", 1)]);
+    submit(&engine, vec![append(1, 5000)], vec![]);
+    assert!(!disk.exists(&segment_path(1)).unwrap());
+    engine.commit_step();
+    assert!(
+        !disk.exists(segment_path(1).parent().unwrap()).unwrap(),
+        "before its frame is durable"
+    );
+    commit(&engine);
+    assert_eq!(engine.ends(1).unwrap().high_watermark, 1);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_no_batch_behind_the_end() {
+    let (disk, logs) = disk();
+    let engine = open(&disk);
+    submit(&engine, vec![append(logs[0], 3000)], vec![]);
+    // Written, not synced; the process dies, and the frame with it.
+    engine.commit_step();
+    let files = disk.files(|path| path.extension().is_some_and(|e| e == "journal"));
+    drop(engine);
+    let disk = disk.restart();
+    for path in files.keys() {
+        disk.open(path, Open::ReadWrite).unwrap().set_len(0).unwrap();
+    }
+    let engine = open(&disk);
+    assert!(engine.health().fences.is_empty());
+    assert_eq!(engine.ends(logs[0]).unwrap().high_watermark, 1);
+}
+
+#[test]
+fn a_damaged_extent_of_the_last_group_fences_its_log_alone() {
+    let (disk, logs) = disk();
+    let segment = disk.open(&segment_path(logs[1]), Open::ReadWrite).unwrap();
+    segment.write_at(b"rot", 500).unwrap();
+    let engine = open(&disk);
+    let fences = engine.health().fences;
+    assert_eq!(fences.len(), 1, "{fences:?}");
+    assert_eq!((fences[0].log, fences[0].offset, fences[0].position), (logs[1], 0, 0));
+    assert!(
+        fences[0].reason().contains("00000000000000000000.log"),
+        "{}",
+        fences[0].reason()
+    );
+    assert_eq!(engine.ends(logs[0]).unwrap().high_watermark, 1);
+    assert!(engine.read(logs[0], 0, 10_000).unwrap().data.len() > 2000);
+}
+
+#[test]
+fn a_start_reads_an_extent_and_writes_only_the_byte_that_was_withheld() {
+    let (disk, logs) = disk();
+    // Only the byte had not reached the disk.
+    disk.open(&segment_path(logs[0]), Open::ReadWrite)
+        .unwrap()
+        .write_at(&[0], WITHHELD_AT as u64)
+        .unwrap();
+    let engine = open(&disk);
+    assert!(engine.health().fences.is_empty());
+    assert!(engine.read(logs[0], 0, 10_000).unwrap().data.len() > 2000);
+}
+
+#[test]
+fn a_part_that_was_applied_proves_the_last_group_of_which_an_extent_is_gone() {
+    let (disk, logs) = disk();
+    let engine = open(&disk);
+    submit(&engine, vec![append(logs[0], 2000), append(logs[1], 10)], vec![]);
+    commit(&engine);
+    drop(engine);
+    let disk = disk.restart();
+    // As if it had never been written.
+    disk.remove_file(&segment_path(logs[0])).unwrap();
+    let engine = open(&disk);
+    let fences = engine.health().fences;
+    assert_eq!(fences.iter().map(|fence| fence.log).collect::<Vec<_>>(), [logs[0]]);
+    assert_eq!(engine.ends(logs[1]).unwrap().high_watermark, 2);
+    assert_eq!(engine.read(logs[1], 1, 1).unwrap().high_watermark, 2);
+}
+
+#[test]
+fn a_repair_keeps_the_extents_before_the_damaged_one_though_they_lacked_their_byte() {
+    let (disk, logs) = disk();
+    let engine = open(&disk);
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        submit(&engine, vec![append(logs[0], 2000)], vec![]);
+        commit(&engine);
+        ends.push(disk.paths()[&segment_path(logs[0])]);
+    }
+    engine.close_idle_step();
+    drop(engine);
+    let disk = disk.restart();
+    let segment = disk.open(&segment_path(logs[0]), Open::ReadWrite).unwrap();
+    // A power cut took the bytes that were written last, and then something rots.
+    let starts = [ends[0] - (ends[1] - ends[0]), ends[0], ends[1]];
+    for start in starts {
+        segment.write_at(&[0], start + WITHHELD_AT as u64).unwrap();
+    }
+    segment.write_at(b"rot", ends[1] + 500).unwrap();
+    let directory = Directory::on(Arc::new(disk.clone()), DIR.into()).unwrap();
+    let repaired = directory.repair().unwrap();
+    assert_eq!(repaired.len(), 1, "{repaired:?}");
+    assert_eq!(repaired[0].end, 3, "{repaired:?}");
+    let engine = open(&disk.restart());
+    assert!(engine.health().fences.is_empty());
+    assert_eq!(engine.ends(logs[0]).unwrap().high_watermark, 3);
+}
