@@ -83,7 +83,7 @@ impl Signals {
     pub fn end_at_the_next(mut self) {
         tokio::spawn(async move {
             let name = self.next().await;
-            tracing::warn!(signal = name, "a signal while draining: ending at once");
+            tracing::warn!(signal = name, "a signal while ending: ending at once");
             std::process::exit(130);
         });
     }

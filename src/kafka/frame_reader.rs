@@ -8,6 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::buffers::Lent;
 use super::gate::{Gate, RequestShare};
 use super::holders::Holder;
 
@@ -84,6 +85,8 @@ struct Begun {
     milestone: usize,
     /// When so much is there, it has got on.
     step: usize,
+    /// The buffer that it is read into, if it was used before.
+    lent: Option<Lent>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -104,12 +107,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             match self.begun.take_if(|begun| self.buffer.len() >= begun.length) {
                 Some(begun) => {
+                    let size_bytes = self.buffer.capacity();
                     let bytes = self.buffer.split_to(begun.length).freeze();
                     if begun.length > READ_CHUNK {
                         // What is left is small and would keep the memory of the whole, as long as the client is idle.
                         let next = BytesMut::from(self.buffer.as_ref());
                         let rest = std::mem::replace(&mut self.buffer, next);
-                        self.gate.buffers().keep(rest, begun.length);
+                        drop(begun.lent);
+                        self.gate.buffers().keep(rest, size_bytes);
                     }
                     return Ok(Some(Frame {
                         bytes,
@@ -158,6 +163,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             deadline,
             milestone: PROGRESS_BYTES,
             step: STEP_BYTES,
+            lent: None,
         });
         Ok(())
     }
@@ -204,9 +210,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let room = begun.admitted.saturating_sub(self.buffer.len()) + beyond;
         if self.buffer.capacity() - self.buffer.len() < room && self.buffer.len() >= REUSED_BEHIND_BYTES {
             let used = self.gate.buffers().take(begun.length + READ_CHUNK);
-            if let Some(mut used) = used {
+            if let Some((mut used, lent)) = used {
                 used.extend_from_slice(&self.buffer);
                 self.buffer = used;
+                begun.lent = Some(lent);
             }
         }
         // Not ahead of what is admitted: memory that was used before is there, whether anybody writes to it or not.

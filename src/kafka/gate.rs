@@ -70,7 +70,7 @@ pub struct Gate {
     responses: Budget,
     small_responses: Budget,
     reads: Semaphore,
-    buffers: Buffers,
+    buffers: Arc<Buffers>,
 }
 
 impl Gate {
@@ -92,14 +92,14 @@ impl Gate {
             responses,
             small_responses,
             reads: Semaphore::new(CONCURRENT_READS),
-            buffers: Buffers::default(),
+            buffers: Arc::default(),
             limits,
             metrics,
         })
     }
 
     /// Memory of requests that are gone.
-    pub(super) fn buffers(&self) -> &Buffers {
+    pub(super) fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
     }
 

@@ -38,7 +38,8 @@ pub fn encode<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecErro
     Ok(bytes)
 }
 
-/// Decodes what [`encode`] wrote with this version or an earlier one, in which values looked the same. Trailing bytes are an error: they would be silently lost.
+/// Decodes what [`encode`] wrote with this version or an earlier one. Values look the same in all of them so far: who changes
+/// that must tell them apart here. Trailing bytes are an error: they would be silently lost.
 pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
     let (found, body) = bytes
         .split_first()

@@ -4,7 +4,7 @@
 //! Each stage is a step, so that a simulation can crash between any two. Invariant: nothing is published
 //! before its frame is durable, and nobody is answered before everything of the group is published.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::frame::{FrameHeader, Kind, Part, Salt};
 use crate::journal::Journal;
 use crate::planted::{Planted, planted};
 use crate::segment::{IndexState, LoadedIndex, SegmentFile, file_name};
-use crate::sequencer::{Group, Run};
+use crate::sequencer::{Extent, Group, Run, Waiter};
 use crate::shared::{Published, Shared};
 use crate::state::{AppliedRun, log_dir};
 use crate::{LogId, Lsn};
@@ -40,6 +40,8 @@ pub(crate) struct Committer {
     /// Wall clock of the last frame.
     time_ms: i64,
     stage: Stage,
+    /// Who waits for the present group. Not in the stage: a panic would take them along, and nobody would answer them.
+    waiters: VecDeque<Waiter>,
 }
 
 /// How far the present group has come.
@@ -74,6 +76,7 @@ impl Committer {
             buffer: Vec::new(),
             time_ms: i64::MIN,
             stage: Stage::Idle,
+            waiters: VecDeque::new(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Committer {
                 let Some(mut group) = self.shared.sequencer.lock().take_group() else {
                     return Step::Idle;
                 };
+                self.waiters = std::mem::take(&mut group.waiters).into();
                 let result = if group.runs.is_empty() {
                     Ok(())
                 } else {
@@ -131,12 +135,9 @@ impl Committer {
     }
 
     fn fail_present_group(&mut self) {
-        let group = match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Idle => return,
-            Stage::Written(group) | Stage::Synced(group) | Stage::Applied(group, _) => group,
-        };
+        self.stage = Stage::Idle;
         let what = self.shared.poisoned().unwrap_or_default();
-        for waiter in group.waiters {
+        while let Some(waiter) = self.waiters.pop_front() {
             self.shared.answer(waiter.done, Err(WriteError::Poisoned(what.clone())));
         }
     }
@@ -148,9 +149,9 @@ impl Committer {
         if planted(Planted::RemoveAtOnce) {
             self.remove_at_once(group);
         }
-        let checksums = self.write_extents(&mut group.runs);
-        let checksums = checksums.map_err(|error| format!("segment write failed: {error}"))?;
-        let written = self.write_frame(&group.runs, &checksums);
+        let extents = self.write_extents(&mut group.runs);
+        extents.map_err(|error| format!("segment write failed: {error}"))?;
+        let written = self.write_frame(&group.runs);
         written.map_err(|error| format!("journal write failed: {error}"))?;
         self.previous_ends = ends.into_iter().collect();
         self.previous_ends.sort_unstable();
@@ -180,13 +181,12 @@ impl Committer {
         }
     }
 
-    /// Writes the extents to their segments, each but for one byte. Returns their checksums.
-    fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<Vec<u32>> {
-        let mut checksums = Vec::new();
+    /// Writes the extents to their segments, each but for one byte.
+    fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<()> {
         for run in runs.iter_mut().filter(|run| run.part.kind == Kind::Extent) {
             self.buffer.clear();
             run.copy_to(&mut self.buffer);
-            checksums.push(crc32fast::hash(&self.buffer));
+            let crc = crc32fast::hash(&self.buffer);
             if let Some(withheld) = self.buffer.get_mut(extent::WITHHELD_AT)
                 && !planted(Planted::ExtentShownEarly)
             {
@@ -195,29 +195,26 @@ impl Committer {
             let file = self.segment_of(run)?;
             let handles = file.handles(&*self.shared.disk, Open::ReadWrite)?;
             handles.writer.write_at(&self.buffer, u64::from(run.part.position))?;
-            run.file = Some(file);
+            run.extent = Some(Extent { file, crc });
             let bytes = self.buffer.len() as u64;
             self.shared.spend(bytes);
             // A start has to read it, as it has to read the journal.
             self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.shared.counters.extent_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        Ok(checksums)
+        Ok(())
     }
 
-    fn write_frame(&mut self, runs: &[Run], checksums: &[u32]) -> io::Result<()> {
+    fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {
         let header_len = FrameHeader::encoded_len(runs.len(), self.previous_ends.len());
         let body_bytes: u64 = runs.iter().map(|run| run.part.body_bytes() as u64).sum();
         let (file, position) = self.journal.reserve(header_len as u64 + body_bytes)?;
         self.buffer.clear();
         self.buffer.resize(header_len, 0);
-        let mut checksums = checksums.iter();
         for run in runs {
-            match run.part.kind {
-                Kind::Inline => run.copy_to(&mut self.buffer),
-                Kind::Extent => self
-                    .buffer
-                    .extend(checksums.next().into_iter().flat_map(|crc| crc.to_le_bytes())),
+            match &run.extent {
+                Some(extent) => self.buffer.extend(extent.crc.to_le_bytes()),
+                None => run.copy_to(&mut self.buffer),
             }
         }
         self.time_ms = self.shared.clock.now_ms();
@@ -246,8 +243,8 @@ impl Committer {
     fn sync(&mut self, runs: &[Run]) -> io::Result<()> {
         let begun = Instant::now();
         let disk = &*self.shared.disk;
-        let extents = runs.iter().filter(|run| run.part.kind == Kind::Extent);
-        let files: Vec<&Arc<SegmentFile>> = extents.filter_map(|run| run.file.as_ref()).collect();
+        let extents = runs.iter().filter_map(|run| run.extent.as_ref());
+        let files: Vec<&Arc<SegmentFile>> = extents.map(|extent| &extent.file).collect();
         let new = || files.iter().filter(|file| !file.is_name_durable());
         // Its log's, and the one that holds that.
         let directories: BTreeSet<&Path> = new().flat_map(|file| file.path.ancestors().skip(1).take(2)).collect();
@@ -298,8 +295,8 @@ impl Committer {
     /// The segment that a run of the present group goes to.
     fn segment_of(&mut self, run: &Run) -> io::Result<Arc<SegmentFile>> {
         let part = &run.part;
-        let file = match (&run.file, self.writers.get(&part.log)) {
-            (Some(file), _) => file.clone(),
+        let file = match (&run.extent, self.writers.get(&part.log)) {
+            (Some(extent), _) => extent.file.clone(),
             (None, Some((base, file))) if *base == part.segment_base => return Ok(file.clone()),
             (None, _) => open_active(&self.shared, part)?,
         };
@@ -339,7 +336,7 @@ impl Committer {
         for hook in self.shared.hooks.read().iter() {
             hook(&published);
         }
-        for mut waiter in group.waiters {
+        while let Some(mut waiter) = self.waiters.pop_front() {
             if let Ok(receipt) = &mut waiter.outcome {
                 receipt.lsn = self.lsn;
             }
@@ -360,7 +357,7 @@ impl Committer {
         if self.shared.poisoned().is_some() {
             return Step::Poisoned;
         }
-        match self.write_frame(&[], &[]).and_then(|()| self.sync(&[])) {
+        match self.write_frame(&[]).and_then(|()| self.sync(&[])) {
             Ok(()) => {
                 let mut state = self.shared.state.write();
                 state.lsn = self.lsn;

@@ -11,9 +11,8 @@ use std::path::Path;
 use crate::batch;
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, Open};
-use crate::frame::{Kind, Part};
+use crate::frame::{Held, Kind, Part};
 use crate::planted::{Planted, planted};
-use crate::recovery::journal_reader::Held;
 use crate::sequencer::Group;
 use crate::state::segment_path;
 use crate::{CONTROL_LOG, LogId};
@@ -64,7 +63,7 @@ pub(crate) enum Look {
 
 /// Looks for an extent in its segment.
 pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32) -> Look {
-    // Twice, because a log may be fenced for it.
+    // A failed read is tried again, because a log may be fenced for it.
     match read(disk, data_dir, part).or_else(|_| read(disk, data_dir, part)) {
         Ok(run) if planted(Planted::ExtentUnchecked) => Look::Whole(run),
         Ok(run) if crc32fast::hash(&run) == crc && part.batches(&run).is_some() => Look::Whole(run),

@@ -276,6 +276,28 @@ impl Part {
     }
 }
 
+/// What a frame's body has for a part.
+pub(crate) enum Held<'f> {
+    Batches(&'f [u8]),
+    /// Of the batches, which are an extent.
+    Checksum(u32),
+}
+
+/// The parts of a frame with what its body holds for them.
+pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, Held<'f>)> {
+    let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
+    let mut rest = frame.get(header_len..).unwrap_or_default();
+    header.parts.iter().map_while(move |part| {
+        let (held, behind) = rest.split_at_checked(part.body_bytes())?;
+        rest = behind;
+        let held = match part.kind {
+            Kind::Inline => Held::Batches(held),
+            Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
+        };
+        Some((part, held))
+    })
+}
+
 /// Reads little-endian fields from the front of a slice.
 struct Fields<'a>(&'a [u8]);
 

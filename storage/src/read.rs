@@ -238,19 +238,20 @@ impl Shared {
         let mut walk = walk_from(start, file, max_bytes);
         let end = start.next_base.unwrap_or(start.high_watermark);
         walk = walk.wanted_from(from, end);
-        let mut data = Vec::new();
+        let mut data = Collected::default();
         let mut taken = Vec::new();
-        loop {
+        while data.is_empty() || data.len() < max_bytes {
+            // Asked before it is read: what does not fit is nearly always cut by the end of the buffer.
+            let next = walk.seek();
+            let too_much = |header: &BatchHeader| data.len() + header.size_bytes() > max_bytes;
+            if !data.is_empty() && matches!(&next, Ok(Some(header)) if too_much(header)) {
+                break;
+            }
             match walk.next() {
-                Ok(Some((header, bytes))) => {
-                    if !data.is_empty() && data.len() + bytes.len() > max_bytes {
-                        break;
-                    }
-                    data.extend_from_slice(bytes);
-                    taken.push((header, walk.position() - header.size_bytes() as u64));
-                    if data.len() >= max_bytes {
-                        break;
-                    }
+                Ok(Some((header, _))) => {
+                    let position = walk.position() - header.size_bytes() as u64;
+                    data.take(&walk, position);
+                    taken.push((header, position));
                 }
                 Ok(None) => break,
                 // What checked is served; the damage is told when it is asked for.
@@ -261,10 +262,7 @@ impl Shared {
         let (good_bytes, wrong) = self.check_epochs(log, &taken);
         match wrong {
             Some(error) if good_bytes == 0 => Err(self.read_error(log, start, error)),
-            _ => {
-                data.truncate(good_bytes);
-                Ok(data.into())
-            }
+            _ => Ok(data.into_bytes(&walk, good_bytes)),
         }
     }
 
@@ -364,4 +362,52 @@ pub(crate) fn walk_from(start: &Start, file: Arc<dyn DiskFile>, read_ahead: usiz
         offset,
         read_ahead,
     )
+}
+/// Batches of a walk, in the buffer that they were read into as long as that is one.
+#[derive(Default)]
+struct Collected {
+    /// Copies of what earlier buffers had.
+    earlier: Vec<u8>,
+    /// Where what the present buffer has begins in the segment, and its bytes.
+    present: Option<(u64, Bytes)>,
+}
+
+impl Collected {
+    fn len(&self) -> usize {
+        self.earlier.len() + self.present.as_ref().map_or(0, |(_, bytes)| bytes.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the batch in front of the walk's present position.
+    fn take(&mut self, walk: &SegmentWalk, position: u64) {
+        if let Some((first, bytes)) = &mut self.present {
+            if let Some(longer) = walk.since(*first) {
+                *bytes = longer;
+                return;
+            }
+            self.earlier.extend_from_slice(bytes);
+        }
+        self.present = walk.since(position).map(|bytes| (position, bytes));
+    }
+
+    /// The first so many bytes.
+    fn into_bytes(mut self, walk: &SegmentWalk, good_bytes: usize) -> Bytes {
+        let mut present = self.present.map(|(_, bytes)| bytes).unwrap_or_default();
+        if self.earlier.is_empty() {
+            present.truncate(good_bytes);
+            // Nobody counts what a buffer has beyond what is asked of it.
+            let is_most = present.len() >= walk.buffer_bytes() / 8 * 7;
+            return if is_most {
+                present
+            } else {
+                Bytes::copy_from_slice(&present)
+            };
+        }
+        self.earlier.extend_from_slice(&present);
+        self.earlier.truncate(good_bytes);
+        self.earlier.into()
+    }
 }

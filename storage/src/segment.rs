@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::MAX_WRITE_SET_BYTES;
@@ -295,7 +296,7 @@ pub(crate) fn plausible_header(bytes: &[u8], base_offset: i64) -> Result<BatchHe
 pub(crate) struct SegmentWalk {
     file: Arc<dyn DiskFile>,
     size_bytes: u64,
-    buffer: Vec<u8>,
+    buffer: Bytes,
     /// Position of the buffer's first byte.
     buffer_start: u64,
     position: u64,
@@ -315,7 +316,7 @@ impl SegmentWalk {
         Self {
             file,
             size_bytes,
-            buffer: Vec::new(),
+            buffer: Bytes::new(),
             buffer_start: position,
             position,
             next_offset: offset,
@@ -343,6 +344,18 @@ impl SegmentWalk {
         self.next_offset
     }
 
+    /// The batches from a position to the present one, if the buffer has them all.
+    pub fn since(&self, position: u64) -> Option<Bytes> {
+        let begin = usize::try_from(position.checked_sub(self.buffer_start)?).ok()?;
+        let end = usize::try_from(self.position - self.buffer_start).ok()?;
+        (begin <= end && end <= self.buffer.len()).then(|| self.buffer.slice(begin..end))
+    }
+
+    /// How much the buffer has, wanted or not.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     fn damaged(&self, reason: impl ToString) -> WalkError {
         WalkError::Damaged {
             offset: self.next_offset,
@@ -360,7 +373,7 @@ impl SegmentWalk {
             let mut fresh = vec![0; wanted];
             let read = self.file.read_at(&mut fresh, self.position).map_err(WalkError::Io)?;
             fresh.truncate(read);
-            self.buffer = fresh;
+            self.buffer = fresh.into();
             self.buffer_start = self.position;
         }
         let from = (self.position - self.buffer_start) as usize;

@@ -100,7 +100,7 @@ impl Shared {
             self.answer(waiter.done, Err(WriteError::Poisoned(what.to_owned())));
         }
         self.work.notify_all();
-        // Last: whatever becomes of the log, everybody who waits has been answered.
+        // Last, so that nobody waits for the log.
         tracing::error!("storage is fenced until restart: {what}");
     }
 

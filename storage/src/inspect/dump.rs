@@ -13,12 +13,11 @@ use crate::catalog::Catalog;
 use crate::checkpoint::load_producers;
 use crate::disk::{DiskFile, Open};
 use crate::extent::{self, Look};
-use crate::frame::{BLOCK_BYTES, FrameHeader, Salt};
+use crate::frame::{BLOCK_BYTES, FrameHeader, Held, Salt, parts_of};
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal;
 use crate::manifest::{COPIES, Manifest};
 use crate::record::decode_batch;
-use crate::recovery::journal_reader::{Held, parts_of};
 use crate::segment::{SegmentWalk, WalkError, base_of, file_name};
 use crate::state::log_dir;
 
@@ -221,11 +220,14 @@ impl Directory {
                 let (place, run) = match held {
                     Held::Batches(run) => ("for", Some(run.to_vec())),
                     // Of others the segment may be gone.
-                    Held::Checksum(crc) if own && present && !covered => {
+                    Held::Checksum(crc) if own && whole && present && !covered => {
                         match extent::look(&*self.disk, &self.dir, part, crc) {
                             Look::Whole(run) => ("in", Some(run)),
                             Look::Absent => ("NOT in", None),
-                            Look::Unreadable(error) => return Err(error),
+                            Look::Unreadable(error) => {
+                                writeln!(out, "  {error}")?;
+                                ("UNREADABLE in", None)
+                            }
                         }
                     }
                     Held::Checksum(_) => ("in", None),

@@ -63,7 +63,8 @@ struct Salvage {
 }
 
 impl Directory {
-    /// Tells what [`Self::repair`] would do, and changes nothing.
+    /// Tells what [`Self::repair`] would do, and changes nothing. After a power cut a repair may keep more: of extents above
+    /// the checkpoint it first writes the byte that was withheld.
     ///
     /// # Errors
     /// When no start is possible, or files cannot be read.

@@ -8,7 +8,7 @@ use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::OpenError;
 use crate::extent::{self, Look};
-use crate::frame::{BLOCK_BYTES, FrameHeader, Kind, Part, Salt};
+use crate::frame::{BLOCK_BYTES, FrameHeader, Held, Kind, Part, Salt, parts_of};
 use crate::journal;
 use crate::manifest::Manifest;
 use crate::planted::{Planted, planted};
@@ -27,13 +27,6 @@ pub(crate) struct Found {
     pub position: u64,
     /// The numbers of its parts that are extents and not in their segments. It had been durable all the same.
     pub lacks: BTreeSet<usize>,
-}
-
-/// What a frame's body has for a part.
-pub(crate) enum Held<'f> {
-    Batches(&'f [u8]),
-    /// Of the batches, which are an extent.
-    Checksum(u32),
 }
 
 /// What stands at the places where the frame of an lsn may stand.
@@ -513,19 +506,4 @@ pub(crate) fn logs_hit(ends: &BTreeMap<LogId, i64>, found: &[Found], lost: &[Los
     }
     hit.extend(found.flat_map(Found::lacking_logs));
     hit
-}
-
-/// The parts of a frame with what its body holds for them.
-pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Iterator<Item = (&'f Part, Held<'f>)> {
-    let header_len = FrameHeader::encoded_len(header.parts.len(), header.previous_ends.len());
-    let mut rest = frame.get(header_len..).unwrap_or_default();
-    header.parts.iter().map_while(move |part| {
-        let (held, behind) = rest.split_at_checked(part.body_bytes())?;
-        rest = behind;
-        let held = match part.kind {
-            Kind::Inline => Held::Batches(held),
-            Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
-        };
-        Some((part, held))
-    })
 }

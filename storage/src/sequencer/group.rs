@@ -28,8 +28,15 @@ pub(crate) struct StampedBatch {
 pub(crate) struct Run {
     pub part: Part,
     pub batches: Vec<StampedBatch>,
-    /// The segment, once it is open. There is one run at most for each in a group, so that a new one is emptied once.
-    pub file: Option<Arc<SegmentFile>>,
+    /// Of a run that went straight to its segment, which the frame then only names.
+    pub extent: Option<Extent>,
+}
+
+/// Where an extent was written. Each segment has one run at most in a group, so that a new one is emptied once.
+#[derive(Debug)]
+pub(crate) struct Extent {
+    pub file: Arc<SegmentFile>,
+    pub crc: u32,
 }
 
 /// Somebody who waits for a group: with an outcome that holds if the group becomes durable.
@@ -75,7 +82,7 @@ impl Group {
                 self.runs.push(Run {
                     part,
                     batches: vec![batch],
-                    file: None,
+                    extent: None,
                 });
             }
         }

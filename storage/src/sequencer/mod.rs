@@ -21,7 +21,7 @@ mod group;
 
 use assigned::AssignedLog;
 use changes::encode_controls;
-pub(crate) use group::{Done, Group, Run, StampedBatch, Waiter};
+pub(crate) use group::{Done, Extent, Group, Run, StampedBatch, Waiter};
 
 /// A group and a write set must fit into a journal file together.
 fn max_write_set_bytes(journal_file_bytes: u64) -> u64 {
