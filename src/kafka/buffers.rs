@@ -10,15 +10,15 @@ use parking_lot::Mutex;
 
 /// Others are neither kept nor looked for.
 const SIZES_BYTES: RangeInclusive<usize> = 64 * 1024..=4 << 20;
-/// All that are kept or lent, over and above the budget for requests. Those whose requests are not gone yet count as well.
-const MOST_BYTES: usize = 32 << 20;
 /// How many are looked at: requests end more or less in the order in which they came.
 const LOOKED_AT: usize = 8;
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffers {
     kept: Mutex<Kept>,
+    /// All that are kept or lent. Those whose requests are not gone yet count as well.
+    most_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +42,14 @@ impl Drop for Lent {
 }
 
 impl Buffers {
+    /// At most so much is kept and lent, over and above the budget for requests.
+    pub(super) fn new(most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            kept: Mutex::default(),
+            most_bytes,
+        })
+    }
+
     /// An empty buffer with room for so much, and not for very much more, if one is kept of which nobody uses anything.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Option<(BytesMut, Lent)> {
         if !SIZES_BYTES.contains(&bytes) {
@@ -66,7 +74,7 @@ impl Buffers {
         let mut given_up = Vec::new();
         let mut kept = self.kept.lock();
         // The oldest may be too small for what comes now.
-        while kept.bytes + size_bytes > MOST_BYTES {
+        while kept.bytes + size_bytes > self.most_bytes {
             let Some((oldest, size)) = kept.rests.pop_front() else {
                 return;
             };
@@ -86,6 +94,8 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    const MOST_BYTES: usize = 32 << 20;
+
     /// A buffer with a tail of its own, and a request that was split off it.
     fn request(bytes: usize, tail: usize) -> (BytesMut, bytes::Bytes) {
         let mut buffer = BytesMut::zeroed(bytes + tail);
@@ -95,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_when_its_request_is_gone() {
-        let buffers = Arc::new(Buffers::default());
+        let buffers = Buffers::new(MOST_BYTES);
         // The tail alone would do, but is not what is asked for.
         let (rest, request) = request(100_000, 200_000);
         let place = request.as_ptr();
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_and_lent_than_so_much() {
-        let buffers = Arc::new(Buffers::default());
+        let buffers = Buffers::new(MOST_BYTES);
         let mebibyte = 1 << 20;
         for _ in 0..100 {
             buffers.keep(request(mebibyte, 0).0, mebibyte);

@@ -56,6 +56,8 @@ const PART_OF_FREE: usize = 8;
 const SMALL_BYTES: usize = 64 * 1024;
 /// …which is this part of all of it. So have small requests.
 const PART_FOR_SMALL: usize = 8;
+/// Kept buffers of requests that are gone may be this part of what requests may have, and come on top of it.
+const PART_FOR_BUFFERS: usize = 8;
 /// Reads of the log under way at a time. Each may find a batch that is larger than what was admitted.
 const CONCURRENT_READS: usize = 16;
 
@@ -92,7 +94,7 @@ impl Gate {
             responses,
             small_responses,
             reads: Semaphore::new(CONCURRENT_READS),
-            buffers: Arc::default(),
+            buffers: Buffers::new(limits.request_bytes / PART_FOR_BUFFERS),
             limits,
             metrics,
         })
