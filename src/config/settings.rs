@@ -120,7 +120,7 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_JOURNAL_FILE_BYTES")]
     pub journal_file_bytes: Option<u64>,
 
-    /// Take a checkpoint after this much journal, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    /// Take a checkpoint when a start would have to read this much, in bytes, 1048576 to 1099511627776 [default: 268435456]
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_CHECKPOINT_BYTES")]
     pub checkpoint_bytes: Option<u64>,
 

@@ -23,7 +23,8 @@ use crate::state::{epoch_at, log_dir};
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
 const MENDED_BY_START: &str = "nothing to do: the next start makes a new one";
-const REPAIR: &str = "`riverlog inspect repair` keeps what is there and lifts the fence";
+const REPAIR: &str =
+    "`riverlog inspect repair` keeps what continues the log and lifts the fence; `--dry-run` tells what goes";
 const LOST: &str = "it cannot be restored from here: restore a backup, or let consumers go on behind it; everything else is \
                     served";
 const LEFT_OVER: &str = "nothing to do: a start removes what it knows to be left over";
