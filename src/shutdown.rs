@@ -64,6 +64,7 @@ impl Token {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    heard: u32,
 }
 
 impl Signals {
@@ -75,25 +76,31 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            heard: 0,
         })
     }
 
-    /// From now on a signal ends the process at once, with the exit code that shells give to an interrupted program: what
-    /// was acknowledged is safe without any goodbye.
-    pub fn end_at_the_next(mut self) {
+    /// From now on the second signal, those that were heard before included, ends the process at once, with the exit code that
+    /// shells give to an interrupted program: what was acknowledged is safe without any goodbye.
+    pub fn end_at_the_second(mut self) {
         tokio::spawn(async move {
-            let name = self.next().await;
-            tracing::warn!(signal = name, "a signal while ending: ending at once");
+            let mut name = self.next().await;
+            while self.heard < 2 {
+                name = self.next().await;
+            }
+            tracing::warn!(signal = name, "second signal: ending without draining");
             std::process::exit(130);
         });
     }
 
     /// Waits for a signal and names it.
     pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
+        let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-        }
+        };
+        self.heard += 1;
+        name
     }
 }
 

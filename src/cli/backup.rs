@@ -70,7 +70,7 @@ pub async fn run(args: BackupArgs) -> anyhow::Result<()> {
         taken = taken => taken,
         signal = signals.next() => Err(anyhow!("no backup was taken, because of {signal}")),
     };
-    signals.end_at_the_next();
+    signals.end_at_the_second();
     if taken.is_err() {
         // What is wrong is said; what is left of it is of no use.
         let _ = std::fs::remove_file(&partial);

@@ -56,7 +56,7 @@ pub async fn run(args: ServeArgs, started: Instant) -> anyhow::Result<()> {
         signal = signals.next() => signal,
         () = stdin_end(), if args.until_stdin_ends => "end of standard input",
     };
-    signals.end_at_the_next();
+    signals.end_at_the_second();
     tracing::info!(signal, "draining");
     if let Some(job) = job {
         service::stop_job(job).await?;
