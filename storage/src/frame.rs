@@ -1,6 +1,6 @@
 //! The journal frame: one group of write sets that one sync makes durable. Bytes only, no I/O.
 //!
-//! A group is exactly one frame, so "all or nothing" is one checksum. The layout, little-endian, is in
+//! A group is exactly one frame, so "all or nothing" is one checksum, and those of its extents. The layout, little-endian, is in
 //! `docs/formats.md`; the fields that look redundant are each there because a simulated crash found
 //! the hole that they close (`storage` contract, section 2).
 

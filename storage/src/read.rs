@@ -33,7 +33,7 @@ pub(crate) struct Start {
     pub entry: IndexEntry,
     pub log_start: i64,
     pub high_watermark: i64,
-    /// Below this offset a batch that does not check is damage; above, the journal has it.
+    /// Below this offset a batch that does not check is damage; above, the next start restores it, or fences the log.
     pub checkpointed_end: i64,
     /// The base of the next segment, if there is one.
     pub next_base: Option<i64>,

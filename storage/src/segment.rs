@@ -20,7 +20,7 @@ use crate::planted::{Planted, planted};
 pub(crate) struct SegmentFile {
     pub path: PathBuf,
     handles: Mutex<Option<Handles>>,
-    /// Known to survive a power cut, with its directory. What this process has not synced is not known to.
+    /// Whether the file's name, and that of its directory, survive a power cut. False until this process has synced them.
     name_durable: AtomicBool,
 }
 

@@ -1,7 +1,7 @@
 //! Lifts fences: keeps what the segments of a fenced log hold, as far as it checks and continues, and cuts the rest.
 //!
 //! Batches that the journal has lost and a segment holds had been durable, because segments are written after the sync
-//! of the frame. A log ends behind the last of them, and goes on there with a new leader epoch.
+//! of the frame, and of extents one byte is. A log ends behind the last of them, and goes on there with a new leader epoch.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
