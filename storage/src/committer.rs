@@ -421,7 +421,18 @@ pub(crate) fn install_index(shared: &Shared, log: LogId, base: i64, loaded: Load
 
 fn create_segment(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> {
     let dir = log_dir(&shared.options.data_dir, part.log);
+    let sealed = {
+        let state = shared.state.read();
+        let last = state.logs.get(&part.log).and_then(|log| log.segments.last());
+        last.map(|last| ((part.log, last.base), last.file.clone()))
+    };
     let mut dirty = shared.dirty.lock();
+    // Even if nothing was written to it since the start, see `SegmentFile::open_to_seal`.
+    if let Some((key, file)) = sealed
+        && file.open_to_seal(&*shared.disk)?
+    {
+        dirty.segments.insert(key, file);
+    }
     if !shared.disk.exists(&dir)? {
         shared.disk.create_dir(&dir)?;
         dirty.directories.insert(shared.options.data_dir.join("logs"));

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
 use super::*;
 use crate::batch::BatchBuilder;
 use crate::clock::ManualClock;
 use crate::disk::SimulatedDisk;
+use crate::disk::simulated::{Fault, Operation};
 use crate::engine::Engine;
+use crate::error::OpenError;
 use crate::inspect::Directory;
 use crate::options::Options;
 use crate::record::Record;
@@ -18,11 +23,15 @@ const DIR: &str = "/data";
 const EXTENT_BYTES: u64 = 1000;
 
 fn open(disk: &SimulatedDisk) -> Engine {
+    try_open(disk).unwrap()
+}
+
+fn try_open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
     let options = Options {
         extent_bytes: EXTENT_BYTES,
         ..Options::new(DIR)
     };
-    Engine::open(Arc::new(disk.clone()), Arc::new(ManualClock::new(1)), options).unwrap()
+    Engine::open(Arc::new(disk.clone()), Arc::new(ManualClock::new(1)), options)
 }
 
 fn append(log: LogId, value_bytes: usize) -> Append {
@@ -222,4 +231,49 @@ fn a_repair_keeps_the_extents_before_the_damaged_one_though_they_lacked_their_by
     let engine = open(&disk.restart());
     assert!(engine.health().fences.is_empty());
     assert_eq!(engine.ends(logs[0]).unwrap().high_watermark, 3);
+}
+
+/// A start dies while it cuts a tail off the active segment, so that only the page cache has the cut. The next start finds
+/// nothing to cut, the log goes on in another segment, and then the power goes.
+#[test]
+fn a_cut_is_durable_before_the_log_goes_on_in_another_segment() {
+    for (seed, checkpoint) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let disk = SimulatedDisk::new(seed);
+        let engine = open(&disk);
+        let mut create = create("t", 1);
+        if let Change::CreateTopic { configs, .. } = &mut create {
+            configs.insert("segment.bytes".into(), "5000".into());
+        }
+        submit(&engine, vec![], vec![create]);
+        commit(&engine);
+        let log = topic(&engine, "t").partitions[0];
+        submit(&engine, vec![append(log, 2000)], vec![]);
+        commit(&engine);
+        drop(engine);
+        let disk = disk.restart();
+        drop(open(&disk));
+
+        let size = disk.paths()[&segment_path(log)];
+        let segment = disk.open(&segment_path(log), Open::ReadWrite).unwrap();
+        segment.write_at(&[0; 3000], size).unwrap();
+        segment.sync_all().unwrap();
+        let disk = disk.restart();
+        disk.crash_at(Fault {
+            on: Some(Operation::SetLen),
+            path: ".log".into(),
+            skip: 0,
+        });
+        assert!(try_open(&disk).is_err());
+        let disk = disk.restart();
+        let engine = open(&disk);
+        submit(&engine, vec![append(log, 4000)], vec![]);
+        commit(&engine);
+        while checkpoint && engine.checkpoint_step().unwrap() {}
+        drop(engine);
+
+        let disk = disk.cut_power(&mut SmallRng::seed_from_u64(seed));
+        let engine = open(&disk);
+        assert_eq!(engine.ends(log).unwrap().high_watermark, 2);
+        assert_eq!(disk.paths()[&segment_path(log)], size, "seed {seed}");
+    }
 }

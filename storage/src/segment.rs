@@ -70,6 +70,18 @@ impl SegmentFile {
         Ok(handles)
     }
 
+    /// Opens it for a last sync, because another segment follows it. False if it is gone, which reads will tell.
+    ///
+    /// A start looks behind the end of the active segment alone, and cuts what an unacknowledged extent has left there. If
+    /// that start did not come to its end, the cut may be on no disk yet, and a power cut may undo it.
+    pub fn open_to_seal(&self, disk: &dyn Disk) -> io::Result<bool> {
+        match self.handles(disk, Open::ReadWrite) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The descriptors, if they are open.
     pub fn open_handles(&self) -> Option<Handles> {
         self.handles.lock().clone()

@@ -95,8 +95,7 @@ impl Replay<'_> {
         let key = (part.log, part.segment_base);
         match self.opened.get(&part.log) {
             Some((base, file)) if *base == part.segment_base => return Ok(file.clone()),
-            Some((_, sealed)) => sync_and_close(sealed)?,
-            None => {}
+            _ => self.seal_before(part)?,
         }
         let Some(log) = self.state.logs.get_mut(&part.log) else {
             return Err(OpenError::Catalog(format!("log {} vanished", part.log)));
@@ -131,6 +130,23 @@ impl Replay<'_> {
         self.dirty.segments.insert(key, file.clone());
         self.opened.insert(part.log, (part.segment_base, file.clone()));
         Ok(file)
+    }
+
+    /// The log goes on in another segment, and there may be very many of them: the one before is synced at once. It is
+    /// looked at at the end even if no frame went to it.
+    fn seal_before(&mut self, part: &Part) -> Result<(), OpenError> {
+        let segments = self.state.logs.get(&part.log).map(|log| log.segments.as_slice());
+        let before = segments.unwrap_or_default().last();
+        let Some(before) = before.filter(|before| before.base < part.segment_base) else {
+            return Ok(());
+        };
+        let file = &before.file;
+        let opened = file.open_to_seal(self.disk);
+        if opened.map_err(OpenError::io("cannot open", &file.path))? {
+            sync_and_close(file)?;
+            self.dirty.segments.insert((part.log, before.base), file.clone());
+        }
+        Ok(())
     }
 
     /// A fenced log's segments stay as they are, but for this: a repair must see the batch.
@@ -184,7 +200,6 @@ impl Replay<'_> {
     }
 }
 
-/// The log goes on in another segment, and there may be very many of them.
 fn sync_and_close(sealed: &segment::SegmentFile) -> Result<(), OpenError> {
     if let Some(handles) = sealed.open_handles() {
         let synced = handles.syncer.sync_all();

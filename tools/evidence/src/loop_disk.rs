@@ -96,7 +96,10 @@ impl LoopDisk {
     }
 
     /// The same of another size.
-    pub(crate) fn with_size(dir: &Path, file_system: FileSystem, size_bytes: u64) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When this machine cannot.
+    pub fn with_size(dir: &Path, file_system: FileSystem, size_bytes: u64) -> anyhow::Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "it takes root to mount");
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let lock = File::open(dir)?;
@@ -143,6 +146,18 @@ impl LoopDisk {
     /// When it cannot be mounted again.
     pub fn restore_power(&self) -> anyhow::Result<()> {
         unmount(&self.mount)?;
+        self.mount()
+    }
+
+    /// The same, and nothing of the disk is left in memory, as after a real cut.
+    ///
+    /// # Errors
+    /// When it cannot be mounted again.
+    pub fn restore_power_cold(&self) -> anyhow::Result<()> {
+        unmount(&self.mount)?;
+        let image = File::open(&self.image)?;
+        image.sync_all()?;
+        rustix::fs::fadvise(&image, 0, None, rustix::fs::Advice::DontNeed)?;
         self.mount()
     }
 

@@ -12,6 +12,7 @@ mod log;
 mod mutants;
 mod overload;
 mod power_cut;
+mod restart;
 mod simulate;
 mod soak;
 mod stretches;
@@ -48,6 +49,9 @@ enum Campaign {
     Crash(crash::Args),
     /// The same with a power cut before each kill, on a file system of its own; needs root and loop mounts.
     PowerCut(power_cut::Args),
+    /// Power cuts of a disk with 10 GiB in 1,000 partitions: the next start must acknowledge within a second. As power-cut,
+    /// it needs root and loop mounts.
+    Restart(restart::Args),
     /// The same load for a long time without a crash: what the server needs must not grow.
     Soak(soak::Args),
     /// Thousands of clients that mean no good against the real server, which must go on serving within its memory.
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Campaign::DiskFaults(args) => disk_faults::run(&args),
         Campaign::Crash(args) => crash::run(&args),
         Campaign::PowerCut(args) => power_cut::run(&args),
+        Campaign::Restart(args) => restart::run(&args),
         Campaign::Soak(args) => soak::run(&args),
         Campaign::Overload(args) => overload::run(&args),
         #[cfg(feature = "planted")]
