@@ -3,11 +3,12 @@
 //! An API is advertised when it is implemented and tested, and only in the versions for which that is true: a version is a
 //! promise about semantics. To add one: write `handlers/<api>.rs` with a `handle` function, and add a row.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::{self, ApiKey};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Decodable;
 
 use super::handlers;
+use super::response::{Respond, Response};
 use super::{Context, HandlerError};
 
 /// An API and the versions of it that are served.
@@ -49,13 +50,13 @@ macro_rules! apis {
             &[$(<messages::$request as kafka_protocol::protocol::Message>::VERSIONS),*];
 
         /// Decodes a request that the walker has checked, lets its handler answer, and encodes the answer.
-        pub async fn dispatch(
+        pub(super) async fn dispatch(
             ctx: &Context,
             api: &Api,
             version: i16,
             correlation_id: i32,
             mut body: Bytes,
-        ) -> Result<Bytes, HandlerError> {
+        ) -> Result<Response, HandlerError> {
             match api.key {
                 $(ApiKey::$key => {
                     let request = messages::$request::decode(&mut body, version)
@@ -64,7 +65,7 @@ macro_rules! apis {
                     drop(body);
                     // Boxed: the largest handler's state would otherwise be every request's.
                     let response = Box::pin(handlers::$handler::handle(ctx, version, request)).await?;
-                    encode(api.key, version, correlation_id, &response)
+                    response.respond(api.key, version, correlation_id)
                 })*
                 other => Err(HandlerError::Close(format!("{other:?} has no handler"))),
             }
@@ -106,34 +107,6 @@ apis! {
     DescribeLogDirs 1 to 4: DescribeLogDirsRequest => describe_log_dirs;
     ListConfigResources 0 to 1: ListConfigResourcesRequest => list_config_resources;
     DescribeAcls 1 to 3: DescribeAclsRequest => describe_acls;
-}
-
-/// A response frame: length, header, body.
-pub(super) fn encode<R: Encodable>(
-    key: ApiKey,
-    version: i16,
-    correlation_id: i32,
-    response: &R,
-) -> Result<Bytes, HandlerError> {
-    let failed = |error: &dyn std::fmt::Display| HandlerError::Encode(format!("{key:?} v{version}: {error}"));
-    // An ApiVersions response has header v0 in every version: the client does not know yet what we speak.
-    let tagged_header = key.response_header_version(version) >= 1;
-    let body_bytes = response.compute_size(version).map_err(|error| failed(&error))?;
-    let frame_bytes = 4 + usize::from(tagged_header) + body_bytes;
-    let length = i32::try_from(frame_bytes).map_err(|error| failed(&error))?;
-    let mut frame = BytesMut::with_capacity(4 + frame_bytes);
-    frame.put_i32(length);
-    frame.put_i32(correlation_id);
-    if tagged_header {
-        frame.put_u8(0);
-    }
-    response.encode(&mut frame, version).map_err(|error| failed(&error))?;
-    debug_assert_eq!(
-        frame.len(),
-        4 + frame_bytes,
-        "{key:?} v{version}: the computed size is wrong"
-    );
-    Ok(frame.freeze())
 }
 
 #[cfg(test)]

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::api_versions::{self, Api};
 use super::frame::{Request, RequestHead};
@@ -26,6 +26,7 @@ use super::frame_reader::{Frame, FrameReader, PROGRESS_BYTES, PROGRESS_TIME, Rea
 use super::gate::{Gate, RequestShare};
 use super::handlers::api_versions::unsupported;
 use super::listener::Listener;
+use super::response::{Respond, Response};
 use super::walker::Schema;
 use super::{Context, HandlerError};
 use crate::broker::Broker;
@@ -82,7 +83,7 @@ struct InFlight {
 }
 
 struct Answer {
-    result: Result<Bytes, HandlerError>,
+    result: Result<Response, HandlerError>,
     /// The memory that the response takes until it is sent.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -288,7 +289,7 @@ impl Connection {
     }
 
     fn answer_unsupported(&mut self, head: RequestHead) -> Result<(), Closed> {
-        let result = api_versions::encode(ApiKey::ApiVersions, 0, head.correlation_id, &unsupported());
+        let result = unsupported().respond(ApiKey::ApiVersions, 0, head.correlation_id);
         self.in_flight.push_back(InFlight {
             answering: Box::pin(std::future::pending()),
             ready: Some(Answer { result, _permit: None }),
@@ -304,14 +305,14 @@ impl Writer {
         for (api, answer) in answers {
             let name = api_name(api);
             match answer.result {
-                Ok(bytes) if bytes.len() < COALESCE_BYTES => {
+                Ok(response) if response.remaining() < COALESCE_BYTES => {
                     self.gate.metrics().kafka_request(name, "ok");
-                    small.extend_from_slice(&bytes);
+                    small.put(response);
                 }
-                Ok(bytes) => {
+                Ok(response) => {
                     self.gate.metrics().kafka_request(name, "ok");
                     self.write(small.split().freeze()).await?;
-                    self.write_large(bytes).await?;
+                    self.write_large(response).await?;
                 }
                 Err(HandlerError::NoResponse) => self.gate.metrics().kafka_request(name, "ok"),
                 Err(error) => {
@@ -325,13 +326,21 @@ impl Writer {
     }
 
     /// Writes what holds memory until it is written.
-    async fn write_large(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
-        let mut holder = self.gate.hold_response(bytes.len());
-        while !bytes.is_empty() {
-            let part = bytes.split_to(bytes.len().min(STEP_BYTES));
-            tokio::select! {
-                written = self.write(part) => written?,
-                () = holder.must_go() => return Err(Closed::Slowest),
+    async fn write_large(&mut self, mut response: Response) -> Result<(), Closed> {
+        let mut holder = self.gate.hold_response(response.remaining());
+        while response.has_remaining() {
+            let deadline = Instant::now() + PROGRESS_TIME;
+            let step_end = response.remaining().saturating_sub(STEP_BYTES);
+            while response.remaining() > step_end {
+                // As much as the socket takes: the client sets the pace, step by step.
+                tokio::select! {
+                    written = timeout_at(deadline, self.stream.write_buf(&mut response)) => match written {
+                        Ok(Ok(0)) => return Err(Closed::Write(std::io::ErrorKind::WriteZero.into())),
+                        Ok(written) => written.map_err(Closed::Write)?,
+                        Err(_) => return Err(Closed::WriteStalled),
+                    },
+                    () = holder.must_go() => return Err(Closed::Slowest),
+                };
             }
             holder.got_on();
         }

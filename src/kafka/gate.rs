@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use riverlog_storage::buffers::Buffers;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use super::buffers::Buffers;
 use super::holders::{Holder, Holders};
 use crate::metrics::Metrics;
 
@@ -56,7 +56,7 @@ const PART_OF_FREE: usize = 8;
 const SMALL_BYTES: usize = 64 * 1024;
 /// …which is this part of all of it. So have small requests.
 const PART_FOR_SMALL: usize = 8;
-/// Kept buffers of requests that are gone may be this part of what requests may have, and come on top of it.
+/// Kept buffers of requests and responses that are gone may be this part of what requests may have, and come on top of it.
 const PART_FOR_BUFFERS: usize = 8;
 /// Reads of the log under way at a time. Each may find a batch that is larger than what was admitted.
 const CONCURRENT_READS: usize = 16;
@@ -100,7 +100,7 @@ impl Gate {
         })
     }
 
-    /// Memory of requests that are gone.
+    /// Memory of requests and responses that are gone.
     pub(super) fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
     }

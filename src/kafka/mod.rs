@@ -5,10 +5,10 @@
 //! and the connection answers in order. [`error`] maps what can go wrong to Kafka's codes.
 
 pub mod api_versions;
-mod buffers;
 mod configs;
 mod connection;
 pub mod error;
+mod fetch_response;
 pub mod frame;
 mod frame_reader;
 mod gate;
@@ -18,6 +18,7 @@ mod holders;
 pub mod listener;
 mod operations;
 mod refusal;
+mod response;
 #[rustfmt::skip]
 pub mod schema_table;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::backup::Backup;
+use crate::buffers::Buffers;
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
@@ -244,7 +245,7 @@ impl Engine {
 
     /// See [`crate::Storage::read`].
     pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
-        self.shared.read(log, from, max_bytes)
+        self.shared.read(log, from, max_bytes, &Buffers::none())
     }
 
     /// See [`crate::Storage::ends`].

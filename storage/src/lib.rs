@@ -17,6 +17,7 @@
 
 mod backup;
 pub mod batch;
+pub mod buffers;
 pub mod catalog;
 mod checkpoint;
 pub mod clock;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::LogId;
 use crate::batch::BatchHeader;
+use crate::buffers::Buffers;
 use crate::committer::install_index;
 use crate::damage::Damage;
 use crate::disk::DiskFile;
@@ -48,8 +49,8 @@ enum Wanted {
 }
 
 impl Shared {
-    /// See [`crate::Storage::read`].
-    pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
+    /// See [`crate::Storage::read`], and [`crate::Storage::read_into`].
+    pub fn read(&self, log: LogId, from: i64, max_bytes: usize, buffers: &Arc<Buffers>) -> Result<Fetched, ReadError> {
         let mut from_segment = from;
         loop {
             let Some(start) = self.find(log, Wanted::Offset(from_segment), from)? else {
@@ -61,7 +62,7 @@ impl Shared {
                     high_watermark: log.end,
                 });
             };
-            let data = self.collect(log, &start, from, max_bytes)?;
+            let data = self.collect(log, &start, from, max_bytes, buffers)?;
             match start.next_base {
                 // Offsets may be missing at the end of a segment; then the next one has the batch.
                 Some(next) if data.is_empty() => from_segment = next,
@@ -233,11 +234,18 @@ impl Shared {
     }
 
     /// Batches from the one that holds `from`, until `max_bytes` are reached; always one, if there is one.
-    fn collect(&self, log: LogId, start: &Start, from: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
+    fn collect(
+        &self,
+        log: LogId,
+        start: &Start,
+        from: i64,
+        max_bytes: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Bytes, ReadError> {
         let file = self.open_reader(log, start)?;
-        let mut walk = walk_from(start, file, max_bytes);
         let end = start.next_base.unwrap_or(start.high_watermark);
-        walk = walk.wanted_from(from, end);
+        let walk = walk_from(start, file, max_bytes).wanted_from(from, end);
+        let mut walk = walk.with_buffers(buffers);
         let mut data = Collected::default();
         let mut taken = Vec::new();
         while data.is_empty() || data.len() < max_bytes {
@@ -398,12 +406,9 @@ impl Collected {
         let mut present = self.present.map(|(_, bytes)| bytes).unwrap_or_default();
         if self.earlier.is_empty() {
             present.truncate(good_bytes);
-            // Nobody counts what a buffer has beyond what is asked of it.
-            let is_most = present.len() >= walk.buffer_bytes() / 8 * 7;
-            return if is_most {
-                present
-            } else {
-                Bytes::copy_from_slice(&present)
+            return match walk.wastes(present.len()) {
+                true => Bytes::copy_from_slice(&present),
+                false => present,
             };
         }
         self.earlier.extend_from_slice(&present);

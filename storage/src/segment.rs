@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::MAX_WRITE_SET_BYTES;
 use crate::batch::{self, BatchHeader, HEADER_LEN};
+use crate::buffers::Buffers;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::index::{ENTRY_BYTES, Index, IndexEntry};
 use crate::manifest::StoredSegment;
@@ -318,6 +319,10 @@ pub(crate) struct SegmentWalk {
     wanted_from: i64,
     /// The offset behind the segment, for who passes over batches: their headers must lead there.
     end: Option<i64>,
+    /// Where memory to read into comes from.
+    buffers: Arc<Buffers>,
+    /// Whether they count the present one.
+    is_counted: bool,
 }
 
 const SMALLEST_READ: usize = 16 * 1024;
@@ -335,7 +340,15 @@ impl SegmentWalk {
             read_ahead: read_ahead.max(SMALLEST_READ),
             wanted_from: i64::MIN,
             end: None,
+            buffers: Buffers::none(),
+            is_counted: false,
         }
+    }
+
+    /// Reads into memory that was used before.
+    pub fn with_buffers(mut self, buffers: &Arc<Buffers>) -> Self {
+        self.buffers = Arc::clone(buffers);
+        self
     }
 
     /// Begins with the batch that holds `offset`, even if one before it is damaged, as long as its header leads on. `end` is
@@ -363,9 +376,9 @@ impl SegmentWalk {
         (begin <= end && end <= self.buffer.len()).then(|| self.buffer.slice(begin..end))
     }
 
-    /// How much the buffer has, wanted or not.
-    pub fn buffer_bytes(&self) -> usize {
-        self.buffer.len()
+    /// Whether somebody who keeps only so many bytes of the buffer would keep much memory that nobody counts.
+    pub fn wastes(&self, kept_bytes: usize) -> bool {
+        !self.is_counted && kept_bytes < self.buffer.len() / 8 * 7
     }
 
     fn damaged(&self, reason: impl ToString) -> WalkError {
@@ -382,10 +395,11 @@ impl SegmentWalk {
         if self.buffer.len().saturating_sub(from) < len {
             let left = (self.size_bytes - self.position).min(usize::MAX as u64) as usize;
             let wanted = left.min(len.max(self.read_ahead));
-            let mut fresh = vec![0; wanted];
-            let read = self.file.read_at(&mut fresh, self.position).map_err(WalkError::Io)?;
-            fresh.truncate(read);
-            self.buffer = fresh.into();
+            // What it has must be free before it can be used again.
+            self.buffer = Bytes::new();
+            let read = |memory: &mut [u8]| self.file.read_at(memory, self.position);
+            let filled = self.buffers.fill(wanted, read).map_err(WalkError::Io)?;
+            (self.buffer, self.is_counted) = (filled.bytes, filled.is_counted);
             self.buffer_start = self.position;
         }
         let from = (self.position - self.buffer_start) as usize;

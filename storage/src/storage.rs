@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use crate::backup::Backup;
+use crate::buffers::Buffers;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::committer::Step;
@@ -125,6 +126,17 @@ impl Storage {
     /// one. Empty at the high watermark. Reads from files: call it where blocking is allowed.
     pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
         self.0.engine.read(log, from, max_bytes)
+    }
+
+    /// As [`Self::read`], for who reads much and is done with it soon: into memory that was used before.
+    pub fn read_into(
+        &self,
+        log: LogId,
+        from: i64,
+        max_bytes: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Fetched, ReadError> {
+        self.0.engine.shared.read(log, from, max_bytes, buffers)
     }
 
     /// How many bytes the batch that holds `from` has, by its header, of which only the place is checked. Zero at the high

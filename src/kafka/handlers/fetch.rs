@@ -11,11 +11,13 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use riverlog_storage::buffers::Buffers;
 use riverlog_storage::{LogEnds, LogId, ReadError, Topic};
 use tokio::time::{Instant, timeout_at};
 
 use super::Partition;
 use crate::broker::{Broker, BrokerError};
+use crate::kafka::fetch_response::InParts;
 use crate::kafka::{Context, HandlerError};
 
 /// From this version on topics are named by id.
@@ -27,9 +29,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const REREAD_PAUSE: Duration = Duration::from_millis(2);
 
 /// Reads; if that is less than the client's minimum, waits for more until its time is over.
-pub async fn handle(ctx: &Context, version: i16, request: FetchRequest) -> Result<FetchResponse, HandlerError> {
+pub(in crate::kafka) async fn handle(
+    ctx: &Context,
+    version: i16,
+    request: FetchRequest,
+) -> Result<InParts, HandlerError> {
     if request.session_id != 0 && request.session_epoch > 0 {
-        return Ok(FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code()));
+        let code = ResponseError::FetchSessionIdNotFound.code();
+        return Ok(InParts(FetchResponse::default().with_error_code(code)));
     }
     let plan = Arc::new(Plan::new(ctx, version, &request));
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(LONGEST_WAIT);
@@ -60,7 +67,7 @@ pub async fn handle(ctx: &Context, version: i16, request: FetchRequest) -> Resul
         }
     }
     ctx.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
-    Ok(plan.answer(result))
+    Ok(InParts(plan.answer(result)))
 }
 
 /// What the request asks for, resolved once.
@@ -225,7 +232,7 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
-        return Ok(read_all(&ctx.broker, plan, 0, false));
+        return Ok(read_all(&ctx.broker, ctx.gate.buffers(), plan, 0, false));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
     ctx.hold_until_sent(None);
@@ -233,8 +240,8 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     let limited = room < expected;
     loop {
         let turn = ctx.gate.turn_to_read().await;
-        let (broker, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(plan));
-        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, &task_plan, room, limited))
+        let (broker, gate, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(&ctx.gate), Arc::clone(plan));
+        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, gate.buffers(), &task_plan, room, limited))
             .await
             .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
         if outcome.bytes > room {
@@ -255,7 +262,7 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
 
 /// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
 /// short (the room is limited), that one is not read either; only its size is told.
-fn read_all(broker: &Broker, plan: &Plan, room: usize, limited: bool) -> Outcome {
+fn read_all(broker: &Broker, buffers: &Arc<Buffers>, plan: &Plan, room: usize, limited: bool) -> Outcome {
     let mut outcome = Outcome {
         partitions: Vec::new(),
         bytes: 0,
@@ -273,7 +280,7 @@ fn read_all(broker: &Broker, plan: &Plan, room: usize, limited: bool) -> Outcome
         }
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
         let room = max_bytes.saturating_sub(outcome.bytes);
-        let read = read_one(broker, wanted, room, outcome.bytes == 0);
+        let read = read_one(broker, buffers, wanted, room, outcome.bytes == 0);
         match &read {
             Read::Data(_, records) => outcome.bytes += records.len(),
             Read::Diverged(..) | Read::Error(..) => outcome.urgent = true,
@@ -289,7 +296,7 @@ fn first_batch_bytes(broker: &Broker, wanted: &Wanted) -> usize {
     wanted.target.as_ref().ok().and_then(|(_, log)| size(*log)).unwrap_or(0)
 }
 
-fn read_one(broker: &Broker, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
+fn read_one(broker: &Broker, buffers: &Arc<Buffers>, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
     let asked = &wanted.asked;
     let (topic, log) = match &wanted.target {
         Ok((topic, log)) => (topic, *log),
@@ -318,7 +325,7 @@ fn read_one(broker: &Broker, wanted: &Wanted, room: usize, at_least_one: bool) -
     if asked.fetch_offset == ends.high_watermark || (limit == 0 && !at_least_one) {
         return Read::Data(ends, Bytes::new());
     }
-    match broker.storage().read(log, asked.fetch_offset, limit) {
+    match broker.storage().read_into(log, asked.fetch_offset, limit, buffers) {
         Ok(fetched) => {
             let ends = LogEnds {
                 start: fetched.log_start,
