@@ -7,8 +7,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::batch;
+use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, Open};
 use crate::frame::{Held, Kind, Part};
@@ -54,7 +58,7 @@ fn created_by(control: &ControlRecord) -> &[LogId] {
 #[derive(Debug)]
 pub(crate) enum Look {
     /// All of it, the withheld byte included.
-    Whole(Vec<u8>),
+    Whole(Bytes),
     /// Not its bytes, or not so many, or no file.
     Absent,
     /// It may be there.
@@ -62,9 +66,10 @@ pub(crate) enum Look {
 }
 
 /// Looks for an extent in its segment.
-pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32) -> Look {
+pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32, buffers: &Arc<Buffers>) -> Look {
     // A failed read is tried again, because a log may be fenced for it.
-    match read(disk, data_dir, part).or_else(|_| read(disk, data_dir, part)) {
+    let read = || read(disk, data_dir, part, buffers);
+    match read().or_else(|_| read()) {
         Ok(run) if planted(Planted::ExtentUnchecked) => Look::Whole(run),
         Ok(run) if crc32fast::hash(&run) == crc && part.batches(&run).is_some() => Look::Whole(run),
         Ok(_) => Look::Absent,
@@ -74,19 +79,20 @@ pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32) -> L
 }
 
 /// What stands in its place, with the withheld byte.
-fn read(disk: &dyn Disk, data_dir: &Path, part: &Part) -> io::Result<Vec<u8>> {
+fn read(disk: &dyn Disk, data_dir: &Path, part: &Part, buffers: &Arc<Buffers>) -> io::Result<Bytes> {
     let path = segment_path(data_dir, part.log, part.segment_base);
     let file = disk.open(&path, Open::Read)?;
     let position = u64::from(part.position);
-    // Nothing is allocated for a length before so many bytes are there.
+    // No memory is taken for a length before so many bytes are there.
     let there = file.len()?.saturating_sub(position);
-    let mut run = vec![0; u64::from(part.length).min(there) as usize];
-    let read = file.read_at(&mut run, position)?;
-    run.truncate(read);
-    if let Some(withheld) = run.get_mut(WITHHELD_AT) {
-        *withheld = WITHHELD;
-    }
-    Ok(run)
+    let filled = buffers.fill(u64::from(part.length).min(there) as usize, |run| {
+        let read = file.read_at(run, position)?;
+        if let Some(withheld) = run.get_mut(WITHHELD_AT) {
+            *withheld = WITHHELD;
+        }
+        Ok(read)
+    })?;
+    Ok(filled.bytes)
 }
 
 /// Whether the segment shows that a part's frame had been durable: what is written only then is there. What cannot be read

@@ -1,7 +1,6 @@
 //! Runs that went straight to their segments: which do, and what a start makes of those that are damaged.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{Directory, partition_name};
 use crate::batch::BatchHeader;
+use crate::buffers::Buffers;
 use crate::catalog::Catalog;
 use crate::checkpoint::load_producers;
 use crate::disk::{DiskFile, Open};
@@ -218,10 +219,10 @@ impl Directory {
             )?;
             for (part, held) in parts_of(&header, &frame) {
                 let (place, run) = match held {
-                    Held::Batches(run) => ("for", Some(run.to_vec())),
+                    Held::Batches(run) => ("for", Some(Bytes::copy_from_slice(run))),
                     // Of others the segment may be gone.
                     Held::Checksum(crc) if own && whole && present && !covered => {
-                        match extent::look(&*self.disk, &self.dir, part, crc) {
+                        match extent::look(&*self.disk, &self.dir, part, crc, &Buffers::none()) {
                             Look::Whole(run) => ("in", Some(run)),
                             Look::Absent => ("NOT in", None),
                             Look::Unreadable(error) => {

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::OpenError;
@@ -18,6 +21,10 @@ use crate::{CONTROL_LOG, LogId, Lsn};
 
 /// Enough of a header to know its length.
 const PEEK_BYTES: usize = 128;
+/// Blocks that are looked through for headers are read so many bytes at a time.
+const SCAN_BYTES: usize = 1 << 20;
+/// For what is read of a frame and its extents.
+const BUFFERS_BYTES: usize = 32 << 20;
 
 /// Where a good frame stands.
 #[derive(Debug)]
@@ -41,16 +48,16 @@ struct Candidates {
 /// A frame that is whole but for extents: torn like any other, unless it is proven to have been durable.
 struct Lacking {
     frame: Found,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Some of these may be there after all.
     unreadable: Option<OpenError>,
 }
 
 /// A frame, and the runs that it stands for and does not hold.
 pub(crate) struct Whole {
-    pub frame: Vec<u8>,
+    pub frame: Bytes,
     /// By the number of the part, but for those that the frame lacks.
-    extents: BTreeMap<usize, Vec<u8>>,
+    extents: BTreeMap<usize, Bytes>,
 }
 
 /// A frame that had been durable and is not whole any more.
@@ -72,6 +79,8 @@ pub(crate) struct JournalReader<'a> {
     dir: PathBuf,
     salt: Salt,
     pub files: BTreeMap<u64, Arc<dyn DiskFile>>,
+    /// Most of the journal is read twice, and of each frame everything is checked, and dropped before the next.
+    buffers: Arc<Buffers>,
 }
 
 impl<'a> JournalReader<'a> {
@@ -97,6 +106,7 @@ impl<'a> JournalReader<'a> {
             dir,
             salt,
             files,
+            buffers: Buffers::new(BUFFERS_BYTES),
         })
     }
 
@@ -110,21 +120,19 @@ impl<'a> JournalReader<'a> {
         last.max(manifest.journal_file) + 1
     }
 
-    fn read(&self, number: u64, position: u64, len: usize) -> Result<Vec<u8>, OpenError> {
+    fn read(&self, number: u64, position: u64, len: usize) -> Result<Bytes, OpenError> {
         let Some(file) = self.files.get(&number) else {
-            return Ok(Vec::new());
+            return Ok(Bytes::new());
         };
         let path = self.path(number);
         let left = file
             .len()
             .map_err(OpenError::io("cannot read", &path))?
             .saturating_sub(position);
-        let mut bytes = vec![0; len.min(left as usize)];
-        let read = file
-            .read_at(&mut bytes, position)
-            .map_err(OpenError::io("cannot read", &path))?;
-        bytes.truncate(read);
-        Ok(bytes)
+        let filled = self
+            .buffers
+            .fill(len.min(left as usize), |bytes| file.read_at(bytes, position));
+        Ok(filled.map_err(OpenError::io("cannot read", &path))?.bytes)
     }
 
     /// The header that stands at a place, if it is of this incarnation and was written for this place.
@@ -143,7 +151,7 @@ impl<'a> JournalReader<'a> {
     }
 
     /// The whole frame of a header, if its body checks.
-    fn body_of(&self, header: &FrameHeader) -> Result<Option<Vec<u8>>, OpenError> {
+    fn body_of(&self, header: &FrameHeader) -> Result<Option<Bytes>, OpenError> {
         let bytes = self.read(header.file, header.position, header.frame_bytes() as usize)?;
         Ok(header.check_body(&bytes).is_ok().then_some(bytes))
     }
@@ -153,7 +161,7 @@ impl<'a> JournalReader<'a> {
         let (mut lacks, mut unreadable) = (BTreeSet::new(), None);
         for (number, (part, held)) in parts_of(header, frame).enumerate() {
             let Held::Checksum(crc) = held else { continue };
-            match extent::look(self.disk, self.data_dir, part, crc) {
+            match self.look(part, crc) {
                 Look::Whole(_) => continue,
                 Look::Absent => {}
                 Look::Unreadable(error) => unreadable = Some(self.unreadable(part)(error)),
@@ -161,6 +169,10 @@ impl<'a> JournalReader<'a> {
             lacks.insert(number);
         }
         (lacks, unreadable)
+    }
+
+    fn look(&self, part: &Part, crc: u32) -> Look {
+        extent::look(self.disk, self.data_dir, part, crc, &self.buffers)
     }
 
     fn unreadable(&self, part: &Part) -> impl FnOnce(std::io::Error) -> OpenError {
@@ -291,9 +303,17 @@ impl<'a> JournalReader<'a> {
             let len = file.len().map_err(OpenError::io("cannot read", self.path(*number)))?;
             let mut position = if *number == place.0 { place.1 + BLOCK_BYTES } else { 0 };
             while position < len {
-                let header = self.header_at(*number, position)?;
-                later.extend(header.filter(|header| header.lsn > lsn));
-                position += BLOCK_BYTES;
+                let blocks = self.read(*number, position, SCAN_BYTES)?;
+                for (block, at) in blocks
+                    .chunks(BLOCK_BYTES as usize)
+                    .zip((position..).step_by(BLOCK_BYTES as usize))
+                {
+                    if FrameHeader::claimed_len(block, &self.salt).is_some() {
+                        let header = self.header_at(*number, at)?;
+                        later.extend(header.filter(|header| header.lsn > lsn));
+                    }
+                }
+                position += SCAN_BYTES as u64;
             }
         }
         later.sort_by_key(|header| header.lsn);
@@ -372,7 +392,7 @@ impl<'a> JournalReader<'a> {
         for (number, (part, held)) in parts_of(&frame.header, &bytes).enumerate() {
             match held {
                 Held::Checksum(crc) if !frame.lacks.contains(&number) => {
-                    match extent::look(self.disk, self.data_dir, part, crc) {
+                    match self.look(part, crc) {
                         Look::Whole(run) => extents.insert(number, run),
                         Look::Absent => return Err(self.unstable(frame)),
                         Look::Unreadable(error) => return Err(self.unreadable(part)(error)),
@@ -384,7 +404,7 @@ impl<'a> JournalReader<'a> {
         Ok(Whole { frame: bytes, extents })
     }
 
-    fn frame_again(&self, frame: &Found) -> Result<Vec<u8>, OpenError> {
+    fn frame_again(&self, frame: &Found) -> Result<Bytes, OpenError> {
         let again = self
             .header_at(frame.file, frame.position)?
             .filter(|again| *again == frame.header);
@@ -393,7 +413,7 @@ impl<'a> JournalReader<'a> {
             None => None,
         };
         match bytes {
-            None if planted(Planted::AcceptUnstableFrame) => Ok(Vec::new()),
+            None if planted(Planted::AcceptUnstableFrame) => Ok(Bytes::new()),
             bytes => bytes.ok_or_else(|| self.unstable(frame)),
         }
     }
@@ -419,7 +439,7 @@ impl<'a> JournalReader<'a> {
             if part.log != CONTROL_LOG {
                 continue;
             }
-            let mut rest = bytes::Bytes::copy_from_slice(run);
+            let mut rest = Bytes::copy_from_slice(run);
             for header in part.batches(run).unwrap_or_default() {
                 let batch = rest.split_to(header.size_bytes());
                 let records = decode_batch(&batch, crate::MAX_WRITE_SET_BYTES as usize);
@@ -452,7 +472,7 @@ impl Whole {
         let parts = parts_of(header, &self.frame).enumerate();
         parts.map(|(number, (part, held))| match held {
             Held::Batches(run) => (part, Some(run)),
-            Held::Checksum(_) => (part, self.extents.get(&number).map(Vec::as_slice)),
+            Held::Checksum(_) => (part, self.extents.get(&number).map(|run| &**run)),
         })
     }
 

@@ -111,12 +111,14 @@ impl Replay<'_> {
                 dir.join(segment::file_name(part.segment_base)),
             )),
         };
-        let created = self.disk.create_dir(&dir);
-        created.map_err(OpenError::io("cannot create", &dir))?;
         // Also one that the manifest names may be gone. What the journal has is kept; reads of the rest name the damage.
         let exists = self.disk.exists(&file.path);
         let exists = exists.map_err(OpenError::io("cannot look at", &file.path))?;
         let mode = if exists { Open::ReadWrite } else { Open::CreateNew };
+        if !exists {
+            let created = self.disk.create_dir(&dir);
+            created.map_err(OpenError::io("cannot create", &dir))?;
+        }
         let opened = file.handles(self.disk, mode);
         opened.map_err(OpenError::io("cannot open", &file.path))?;
         if !exists || known.is_none() {
