@@ -38,6 +38,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 const COALESCE_BYTES: usize = 16 * 1024;
 /// A client that reads so much of a large one has got on.
 const STEP_BYTES: usize = 16 * 1024;
+/// No more is given to the socket at once: other connections have their turn in between.
+const WRITE_BYTES: usize = 256 * 1024;
 
 pub(super) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
@@ -332,9 +334,10 @@ impl Writer {
             let deadline = Instant::now() + PROGRESS_TIME;
             let step_end = response.remaining().saturating_sub(STEP_BYTES);
             while response.remaining() > step_end {
-                // As much as the socket takes: the client sets the pace, step by step.
+                // Nearly always more than the step: as much as the socket takes.
+                let mut part = (&mut response).take(WRITE_BYTES);
                 tokio::select! {
-                    written = timeout_at(deadline, self.stream.write_buf(&mut response)) => match written {
+                    written = timeout_at(deadline, self.stream.write_buf(&mut part)) => match written {
                         Ok(Ok(0)) => return Err(Closed::Write(std::io::ErrorKind::WriteZero.into())),
                         Ok(written) => written.map_err(Closed::Write)?,
                         Err(_) => return Err(Closed::WriteStalled),

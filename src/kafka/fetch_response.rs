@@ -3,7 +3,7 @@
 //! The codec would copy them into one buffer. So the arrays are written here, and of the partitions all but the records
 //! by the codec.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{ApiKey, FetchResponse};
 use kafka_protocol::protocol::Encodable;
@@ -16,25 +16,35 @@ const FLEXIBLE: i16 = 12;
 /// From this version on the response has an error and a session.
 const SESSIONS: i16 = 7;
 /// From this version on topics are named by id.
-const TOPIC_IDS: i16 = 13;
+pub(super) const TOPIC_IDS: i16 = 13;
 /// Fewer bytes are copied, so that they do not become a part of their own.
 const COPIED_BYTES: usize = 4 * 1024;
 
 /// A response without tagged fields of its own, and whose partitions have none where they have records: nothing here sets
 /// them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct InParts(pub(super) FetchResponse);
 
 impl Respond for InParts {
     fn respond(&self, key: ApiKey, version: i16, correlation_id: i32) -> Result<Response, HandlerError> {
         let failed = |error| response::failed(key, version, error);
         let body_bytes = self.0.compute_size(version).map_err(failed)?;
+        let partitions = self.0.responses.iter().flat_map(|topic| &topic.partitions);
+        let records = partitions.filter_map(|partition| partition.records.as_ref());
+        let in_parts: usize = records.map(Bytes::len).filter(|bytes| *bytes >= COPIED_BYTES).sum();
+        let small = response::header(key, version, correlation_id, body_bytes, body_bytes - in_parts)?;
+        let frame_bytes = small.len() + body_bytes;
         let mut body = Body {
             version,
-            small: response::header(key, version, correlation_id, body_bytes)?,
+            small,
             response: Response::default(),
         };
-        body.encode(&self.0).map_err(failed)
+        let response = body.encode(&self.0).map_err(failed)?;
+        // Or everything behind it would be read wrongly.
+        match response.remaining() == frame_bytes {
+            true => Ok(response),
+            false => Err(failed(anyhow::anyhow!("it has tags that are not written here"))),
+        }
     }
 }
 
@@ -121,7 +131,6 @@ impl Body {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bytes::Buf;
     use kafka_protocol::messages::TopicName;
     use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse};
     use kafka_protocol::protocol::StrBytes;
@@ -145,6 +154,32 @@ mod tests {
             partition.diverging_epoch = EpochEndOffset::default().with_epoch(2).with_end_offset(5);
         }
         partition
+    }
+
+    #[test]
+    fn an_error_and_no_records_at_all_are_what_the_codec_writes() {
+        for version in 4..=18 {
+            let null = PartitionData::default().with_records(None);
+            let topic = FetchableTopicResponse::default().with_partitions(vec![null, partition(1, 5_000, version)]);
+            for message in [
+                FetchResponse::default().with_error_code(70),
+                FetchResponse::default().with_responses(vec![topic]),
+            ] {
+                let mut whole = message.respond(ApiKey::Fetch, version, 9).unwrap();
+                let mut parts = InParts(message).respond(ApiKey::Fetch, version, 9).unwrap();
+                let bytes = whole.remaining();
+                assert_eq!(parts.copy_to_bytes(bytes), whole.copy_to_bytes(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_that_would_be_lost_is_an_error() {
+        let mut tagged = partition(1, 5_000, 18);
+        tagged.diverging_epoch = EpochEndOffset::default().with_epoch(2).with_end_offset(5);
+        let topic = FetchableTopicResponse::default().with_partitions(vec![tagged]);
+        let message = InParts(FetchResponse::default().with_responses(vec![topic]));
+        assert!(message.respond(ApiKey::Fetch, 18, 9).is_err());
     }
 
     proptest! {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use riverlog_storage::buffers::Lent;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::buffers::Lent;
 use super::gate::{Gate, RequestShare};
 use super::holders::Holder;
 

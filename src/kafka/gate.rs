@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverlog_storage::buffers::Buffers;
+use riverlog_storage::buffers::Buffers as ReadBuffers;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
+use super::buffers::Buffers;
 use super::holders::{Holder, Holders};
 use crate::metrics::Metrics;
 
@@ -56,7 +57,7 @@ const PART_OF_FREE: usize = 8;
 const SMALL_BYTES: usize = 64 * 1024;
 /// …which is this part of all of it. So have small requests.
 const PART_FOR_SMALL: usize = 8;
-/// Kept buffers of requests and responses that are gone may be this part of what requests may have, and come on top of it.
+/// Kept buffers may be this part of what requests may have, and as much of what responses may have, and come on top of it.
 const PART_FOR_BUFFERS: usize = 8;
 /// Reads of the log under way at a time. Each may find a batch that is larger than what was admitted.
 const CONCURRENT_READS: usize = 16;
@@ -73,6 +74,7 @@ pub struct Gate {
     small_responses: Budget,
     reads: Semaphore,
     buffers: Arc<Buffers>,
+    read_buffers: Arc<ReadBuffers>,
 }
 
 impl Gate {
@@ -95,12 +97,18 @@ impl Gate {
             small_responses,
             reads: Semaphore::new(CONCURRENT_READS),
             buffers: Buffers::new(limits.request_bytes / PART_FOR_BUFFERS),
+            read_buffers: ReadBuffers::new(limits.response_bytes / PART_FOR_BUFFERS),
             limits,
             metrics,
         })
     }
 
-    /// Memory of requests and responses that are gone.
+    /// Memory that responses are read into.
+    pub(super) fn read_buffers(&self) -> &Arc<ReadBuffers> {
+        &self.read_buffers
+    }
+
+    /// Memory of requests that are gone.
     pub(super) fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
     }

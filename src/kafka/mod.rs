@@ -2,9 +2,10 @@
 //!
 //! A request's way: [`listener`] accepts, [`connection`] reads a [`frame`], [`walker`] checks it against
 //! [`schema_table`] before anything is decoded, [`api_versions`] finds the handler, `handlers/<api>.rs` asks the broker,
-//! and the connection answers in order. [`error`] maps what can go wrong to Kafka's codes.
+//! and the connection answers in order, with a [`response`] in parts. [`error`] maps what can go wrong to Kafka's codes.
 
 pub mod api_versions;
+mod buffers;
 mod configs;
 mod connection;
 pub mod error;

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::Encodable;
 use super::HandlerError;
 
 /// The bytes of a response frame, length first. They are read once.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Response {
     /// None of them is empty.
     parts: VecDeque<Bytes>,
@@ -64,9 +64,8 @@ impl<M: Encodable> Respond for M {
     fn respond(&self, key: ApiKey, version: i16, correlation_id: i32) -> Result<Response, HandlerError> {
         let failed = |error| failed(key, version, error);
         let body_bytes = self.compute_size(version).map_err(failed)?;
-        let mut frame = header(key, version, correlation_id, body_bytes)?;
+        let mut frame = header(key, version, correlation_id, body_bytes, body_bytes)?;
         let begin = frame.len();
-        frame.reserve(body_bytes);
         self.encode(&mut frame, version).map_err(failed)?;
         debug_assert_eq!(frame.len() - begin, body_bytes, "the computed size is wrong");
         let mut response = Response::default();
@@ -75,17 +74,18 @@ impl<M: Encodable> Respond for M {
     }
 }
 
-/// What stands in front of a response's body.
+/// What stands in front of a response's body, and room for so much behind it.
 pub(super) fn header(
     key: ApiKey,
     version: i16,
     correlation_id: i32,
     body_bytes: usize,
+    room_bytes: usize,
 ) -> Result<BytesMut, HandlerError> {
     // An ApiVersions response has header v0 in every version: the client does not know yet what we speak.
     let tagged = key.response_header_version(version) >= 1;
     let length = i32::try_from(4 + usize::from(tagged) + body_bytes);
-    let mut frame = BytesMut::with_capacity(9);
+    let mut frame = BytesMut::with_capacity(9 + room_bytes);
     frame.put_i32(length.map_err(|error| failed(key, version, error))?);
     frame.put_i32(correlation_id);
     if tagged {

@@ -1,61 +1,45 @@
-//! Memory of what was large, requests and what was read for responses, used again for what comes next. The system gives fresh
-//! memory page by page, at a cost of a fifth of what a producing server does, and of half of what a serving one does.
+//! Memory to read into, used again for what is read next. The system gives fresh memory page by page, at a cost of half of
+//! what a serving broker does.
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Others are neither kept nor looked for.
+/// For others nothing is kept.
 const SIZES_BYTES: RangeInclusive<usize> = 64 * 1024..=4 << 20;
-/// How many are looked at: requests end more or less in the order in which they came.
-const LOOKED_AT: usize = 8;
+/// Sizes are multiples of it, so that what was read for one fits others.
+const UNIT_BYTES: usize = 64 * 1024;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Buffers {
     kept: Mutex<Kept>,
-    /// All that are kept or lent. Those whose requests are not gone yet count as well.
+    /// All that is free or lent.
     most_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// What is left of each behind its request, and its whole size. The oldest is in front.
-    rests: VecDeque<(BytesMut, usize)>,
-    /// What was read into and is free. The oldest is in front.
+    /// What was free first is in front.
     free: VecDeque<Vec<u8>>,
-    /// Of these, and of those that are lent.
-    bytes: usize,
-}
-
-/// Counts a buffer that was taken, until it is kept again or its request is given up.
-#[derive(Debug)]
-pub struct Lent {
-    buffers: Arc<Buffers>,
-    size_bytes: usize,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.buffers.kept.lock().bytes -= self.size_bytes;
-    }
+    free_bytes: usize,
+    lent_bytes: usize,
 }
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
-pub struct Filled {
-    /// Its bytes.
+pub(crate) struct Filled {
     pub bytes: Bytes,
     /// Whether all of the memory, however little of it is used, counts among that of [`Buffers`] as long as there are such
     /// bytes. Otherwise nobody counts it.
     pub is_counted: bool,
 }
 
-/// Memory that was read into. It is free again when nobody has any of its bytes.
+/// Memory that is lent. It is free again when nobody has any of its bytes.
 struct Memory {
     bytes: Vec<u8>,
     filled: usize,
@@ -71,12 +55,15 @@ impl AsRef<[u8]> for Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        self.buffers.kept.lock().free.push_back(bytes);
+        let mut kept = self.buffers.kept.lock();
+        kept.lent_bytes -= bytes.len();
+        kept.free_bytes += bytes.len();
+        kept.free.push_back(bytes);
     }
 }
 
 impl Buffers {
-    /// At most so much is kept and lent, over and above what the contents themselves may have.
+    /// At most so much is kept, over and above what the readers themselves may have.
     pub fn new(most_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             kept: Mutex::default(),
@@ -94,12 +81,12 @@ impl Buffers {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn fill(
+    pub(crate) fn fill(
         self: &Arc<Self>,
         bytes: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<Filled> {
-        let Some(mut memory) = self.memory(bytes) else {
+        let Some(mut memory) = self.lend(bytes) else {
             let mut fresh = vec![0; bytes];
             let filled = read(&mut fresh)?;
             fresh.truncate(filled);
@@ -117,20 +104,31 @@ impl Buffers {
     }
 
     /// Room for so much, if it may be counted here.
-    fn memory(self: &Arc<Self>, bytes: usize) -> Option<Memory> {
+    fn lend(self: &Arc<Self>, bytes: usize) -> Option<Memory> {
         if !SIZES_BYTES.contains(&bytes) {
             return None;
         }
-        // So that it fits others as well.
-        let size_bytes = bytes.next_power_of_two();
+        let size_bytes = bytes.next_multiple_of(UNIT_BYTES);
+        let fits = |free: &Vec<u8>| (size_bytes..=2 * size_bytes).contains(&free.len());
+        let mut given_up = Vec::new();
         let mut kept = self.kept.lock();
-        let place = kept.free.iter().position(|free| free.len() == size_bytes);
+        // The last that was used may be in the processor's cache still.
+        let place = kept.free.iter().rposition(fits);
         let free = place.and_then(|place| kept.free.remove(place));
-        let given_up = match free {
-            Some(_) => Vec::new(),
-            None => kept.make_room(size_bytes, self.most_bytes)?,
-        };
-        // Outside of the lock: the system gives memory, and takes it back.
+        match &free {
+            Some(free) => kept.free_bytes -= free.len(),
+            // Nothing is given up in vain.
+            None if kept.lent_bytes + size_bytes > self.most_bytes => return None,
+            None => {
+                while kept.free_bytes + kept.lent_bytes + size_bytes > self.most_bytes {
+                    let oldest = kept.free.pop_front()?;
+                    kept.free_bytes -= oldest.len();
+                    given_up.push(oldest);
+                }
+            }
+        }
+        kept.lent_bytes += free.as_ref().map_or(size_bytes, Vec::len);
+        // Outside of the lock: the system takes memory back, and gives some.
         drop(kept);
         drop(given_up);
         Some(Memory {
@@ -139,59 +137,6 @@ impl Buffers {
             buffers: Arc::clone(self),
         })
     }
-
-    /// An empty buffer with room for so much, and not for very much more, if one is kept of which nobody uses anything.
-    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<(BytesMut, Lent)> {
-        if !SIZES_BYTES.contains(&bytes) {
-            return None;
-        }
-        let mut kept = self.kept.lock();
-        let fits = |size: usize| (bytes..=4 * bytes).contains(&size);
-        let mut looked_at = kept.rests.iter_mut().take(LOOKED_AT);
-        let place = looked_at.position(|(rest, size)| fits(*size) && rest.try_reclaim(*size))?;
-        let (buffer, size_bytes) = kept.rests.remove(place)?;
-        let buffers = Arc::clone(self);
-        Some((buffer, Lent { buffers, size_bytes }))
-    }
-
-    /// Keeps the buffer from which a request was split off, until that is gone and it can be used again. It had room for so
-    /// many bytes before.
-    pub fn keep(&self, mut rest: BytesMut, size_bytes: usize) {
-        if !SIZES_BYTES.contains(&size_bytes) {
-            return;
-        }
-        rest.clear();
-        let mut kept = self.kept.lock();
-        let Some(given_up) = kept.make_room(size_bytes, self.most_bytes) else {
-            return;
-        };
-        kept.rests.push_back((rest, size_bytes));
-        // Outside of the lock: memory is given back to the system.
-        drop(kept);
-        drop(given_up);
-    }
-}
-
-/// One that may be too small for what comes now.
-type GivenUp = (BytesMut, Vec<u8>);
-
-impl Kept {
-    /// Counts so many bytes more, and gives up the oldest for them. None if that is not enough, because of what is lent.
-    fn make_room(&mut self, size_bytes: usize, most_bytes: usize) -> Option<Vec<GivenUp>> {
-        let mut given_up = Vec::new();
-        while self.bytes + size_bytes > most_bytes {
-            let (rest, rest_bytes) = self.rests.pop_front().unwrap_or_default();
-            let free = self.free.pop_front().unwrap_or_default();
-            let bytes = rest_bytes + free.len();
-            if bytes == 0 {
-                return None;
-            }
-            self.bytes -= bytes;
-            given_up.push((rest, free));
-        }
-        self.bytes += size_bytes;
-        Some(given_up)
-    }
 }
 
 #[cfg(test)]
@@ -199,95 +144,62 @@ impl Kept {
 mod tests {
     use super::*;
 
-    const MOST_BYTES: usize = 32 << 20;
+    const MEBIBYTE: usize = 1 << 20;
 
-    /// A buffer with a tail of its own, and a request that was split off it.
-    fn request(bytes: usize, tail: usize) -> (BytesMut, bytes::Bytes) {
-        let mut buffer = BytesMut::zeroed(bytes + tail);
-        let request = buffer.split_to(bytes).freeze();
-        (buffer, request)
+    fn read(buffers: &Arc<Buffers>, bytes: usize, byte: u8, count: usize) -> Filled {
+        let fill = |buffer: &mut [u8]| {
+            assert_eq!(buffer.len(), bytes);
+            buffer[..count].fill(byte);
+            Ok(count)
+        };
+        buffers.fill(bytes, fill).unwrap()
     }
 
-    #[test]
-    fn a_buffer_is_used_again_when_its_request_is_gone() {
-        let buffers = Buffers::new(MOST_BYTES);
-        // The tail alone would do, but is not what is asked for.
-        let (rest, request) = request(100_000, 200_000);
-        let place = request.as_ptr();
-        buffers.keep(rest, 300_000);
-        let slice = request.slice(50..);
-        drop(request);
-        assert!(buffers.take(100_000).is_none(), "some of it is in use");
-        drop(slice);
-        assert!(buffers.take(400_000).is_none(), "it is too small");
-        assert!(buffers.take(70_000).is_none(), "it is too large");
-        let (again, _lent) = buffers.take(100_000).unwrap();
-        assert!(again.is_empty() && again.capacity() >= 300_000);
-        assert_eq!(again.as_ptr(), place);
-        assert!(buffers.take(100_000).is_none(), "it was given away");
-    }
-
-    #[test]
-    fn no_more_is_kept_and_lent_than_so_much() {
-        let buffers = Buffers::new(MOST_BYTES);
-        let mebibyte = 1 << 20;
-        for _ in 0..100 {
-            buffers.keep(request(mebibyte, 0).0, mebibyte);
-        }
-        assert_eq!(buffers.kept.lock().rests.len(), 32);
-        let lent: Vec<_> = std::iter::from_fn(|| buffers.take(mebibyte)).collect();
-        assert_eq!(lent.len(), 32);
-        buffers.keep(request(mebibyte, 0).0, mebibyte);
-        assert!(buffers.take(mebibyte).is_none(), "all that may be is lent");
-        assert_eq!(buffers.kept.lock().bytes, MOST_BYTES);
-        drop(lent);
-        assert_eq!(buffers.kept.lock().bytes, 0);
-        buffers.keep(request(5 << 20, 0).0, 5 << 20);
-        buffers.keep(request(1000, 0).0, 1000);
-        assert_eq!(buffers.kept.lock().bytes, 0, "too large, and too small");
+    fn figures(buffers: &Buffers) -> (usize, usize, usize) {
+        let kept = buffers.kept.lock();
+        let free_bytes = kept.free.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(free_bytes, kept.free_bytes);
+        (kept.free.len(), free_bytes, kept.lent_bytes)
     }
 
     #[test]
     fn what_is_read_goes_where_something_was_read_before() {
-        let buffers = Buffers::new(MOST_BYTES);
-        let read = |byte: u8, count: usize| {
-            let fill = |buffer: &mut [u8]| {
-                assert_eq!(buffer.len(), 100_000);
-                buffer[..count].fill(byte);
-                Ok(count)
-            };
-            buffers.fill(100_000, fill).unwrap().bytes
-        };
-        let first = read(1, 90_000);
+        let buffers = Buffers::new(MEBIBYTE);
+        let first = read(&buffers, 100_000, 1, 90_000).bytes;
         assert_eq!(first, vec![1; 90_000]);
         let place = first.as_ptr();
-        let second = read(2, 100_000);
+        let second = read(&buffers, 100_000, 2, 100_000).bytes;
         assert_ne!(second.as_ptr(), place, "the first is in use");
         drop(first);
-        let third = read(3, 10);
+        let larger = read(&buffers, 200_000, 4, 1).bytes;
+        assert_ne!(larger.as_ptr(), place, "it is too small");
+        let third = read(&buffers, 70_000, 3, 10).bytes;
         assert_eq!(third.as_ptr(), place);
         assert_eq!((&third[..], &second[..]), (&[3; 10][..], &[2; 100_000][..]));
-        let failed = buffers.fill(100_000, |_| Err(io::Error::other("of the disk")));
-        assert!(failed.is_err());
-        assert_eq!(buffers.kept.lock().bytes, 3 << 17);
-        drop((second, third));
-        assert_eq!(buffers.kept.lock().free.len(), 3);
+        assert!(buffers.fill(100_000, |_| Err(io::Error::other("of the disk"))).is_err());
+        let slice = second.slice(5..6);
+        drop((second, third, larger));
+        assert_eq!(figures(&buffers).2, 131_072, "some of it is in use");
+        drop(slice);
+        assert_eq!(figures(&buffers).2, 0);
     }
 
     #[test]
     fn what_cannot_be_counted_is_read_all_the_same() {
-        let buffers = Buffers::new(3 << 20);
-        buffers.keep(request(1 << 20, 0).0, 1 << 20);
-        let read = || buffers.fill(1 << 20, |buffer| Ok(buffer.len())).unwrap();
-        let lent = [read(), read(), read()];
-        assert!(lent.iter().all(|filled| filled.is_counted), "instead of the request's");
-        let one_more = read();
-        assert!(!one_more.is_counted && one_more.bytes.len() == 1 << 20);
-        buffers.keep(request(1 << 20, 0).0, 1 << 20);
-        assert!(buffers.take(1 << 20).is_none(), "all that may be is lent");
+        let buffers = Buffers::new(3 * MEBIBYTE);
+        drop(read(&buffers, 2 * MEBIBYTE, 1, 1));
+        assert_eq!(figures(&buffers), (1, 2 * MEBIBYTE, 0));
+        let lent = [(); 3].map(|()| read(&buffers, MEBIBYTE - 1, 1, 1));
+        assert_eq!(lent.each_ref().map(|filled| filled.is_counted), [true, true, false]);
+        assert_eq!(figures(&buffers).1 + figures(&buffers).2, 3 * MEBIBYTE);
         drop(lent);
-        buffers.keep(request(1 << 20, 0).0, 1 << 20);
-        assert!(buffers.take(1 << 20).is_some());
-        assert!(!buffers.fill(5 << 20, |_| Ok(1)).unwrap().is_counted, "too large");
+        let (count, free_bytes, lent_bytes) = figures(&buffers);
+        assert_eq!((count, free_bytes, lent_bytes), (2, 3 * MEBIBYTE, 0));
+        // Nothing is given up in vain.
+        let lent = read(&buffers, 3 * MEBIBYTE, 1, 1);
+        assert!(lent.is_counted);
+        assert!(!read(&buffers, MEBIBYTE, 1, 1).is_counted);
+        assert!(!read(&buffers, 5 * MEBIBYTE, 1, 1).is_counted, "too large");
+        assert!(!read(&buffers, 1000, 1, 1).is_counted, "too small");
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Committer {
     previous_ends: Vec<(LogId, i64)>,
     /// The segment that each log is being written to.
     writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
+    /// Published segments that are followed by new ones of the present group: see [`SegmentFile::open_to_seal`].
+    sealed: Vec<((LogId, i64), Arc<SegmentFile>)>,
     /// The present frame, and before that its extents, one after the other.
     buffer: Vec<u8>,
     /// Wall clock of the last frame.
@@ -73,6 +75,7 @@ impl Committer {
             synced_lsn: lsn,
             previous_ends: Vec::new(),
             writers: HashMap::new(),
+            sealed: Vec::new(),
             buffer: Vec::new(),
             time_ms: i64::MIN,
             stage: Stage::Idle,
@@ -298,7 +301,7 @@ impl Committer {
         let file = match (&run.extent, self.writers.get(&part.log)) {
             (Some(extent), _) => extent.file.clone(),
             (None, Some((base, file))) if *base == part.segment_base => return Ok(file.clone()),
-            (None, _) => open_active(&self.shared, part)?,
+            (None, _) => open_active(&self.shared, part, &mut self.sealed)?,
         };
         self.writers.insert(part.log, (part.segment_base, file.clone()));
         Ok(file)
@@ -315,6 +318,8 @@ impl Committer {
         if !group.runs.is_empty() {
             let mut state = self.shared.state.write();
             state.apply_controls(self.lsn, &group.controls);
+            // A checkpoint sees both or neither: it syncs them, and closes them because they are sealed.
+            self.shared.dirty.lock().segments.extend(self.sealed.drain(..));
             state.apply_runs(runs, self.time_ms);
             state.drop_below_starts(self.lsn, logs.iter().copied());
             state.lsn = self.lsn;
@@ -381,21 +386,30 @@ fn sync_extent(file: &SegmentFile) -> io::Result<()> {
 
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets
 /// its index into memory, because publishing will add to it.
-fn open_active(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> {
-    let known = {
+fn open_active(
+    shared: &Shared,
+    part: &Part,
+    sealed: &mut Vec<((LogId, i64), Arc<SegmentFile>)>,
+) -> io::Result<Arc<SegmentFile>> {
+    let (known, last) = {
         let state = shared.state.read();
         let segments = state
             .logs
             .get(&part.log)
             .map(|log| log.segments.as_slice())
             .unwrap_or_default();
-        segments
-            .iter()
-            .rev()
-            .find(|segment| segment.base == part.segment_base)
-            .cloned()
+        let known = segments.iter().rev().find(|segment| segment.base == part.segment_base);
+        (
+            known.cloned(),
+            segments.last().map(|last| (last.base, last.file.clone())),
+        )
     };
     let Some(segment) = known else {
+        if let Some((base, file)) = last
+            && file.open_to_seal(&*shared.disk)?.is_some()
+        {
+            sealed.push(((part.log, base), file));
+        }
         return create_segment(shared, part);
     };
     segment.file.handles(&*shared.disk, Open::ReadWrite)?;
@@ -421,18 +435,7 @@ pub(crate) fn install_index(shared: &Shared, log: LogId, base: i64, loaded: Load
 
 fn create_segment(shared: &Shared, part: &Part) -> io::Result<Arc<SegmentFile>> {
     let dir = log_dir(&shared.options.data_dir, part.log);
-    let sealed = {
-        let state = shared.state.read();
-        let last = state.logs.get(&part.log).and_then(|log| log.segments.last());
-        last.map(|last| ((part.log, last.base), last.file.clone()))
-    };
     let mut dirty = shared.dirty.lock();
-    // Even if nothing was written to it since the start, see `SegmentFile::open_to_seal`.
-    if let Some((key, file)) = sealed
-        && file.open_to_seal(&*shared.disk)?
-    {
-        dirty.segments.insert(key, file);
-    }
     if !shared.disk.exists(&dir)? {
         shared.disk.create_dir(&dir)?;
         dirty.directories.insert(shared.options.data_dir.join("logs"));

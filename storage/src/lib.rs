@@ -5,6 +5,7 @@
 //! - `sequencer`: the one place that checks and assigns offsets; `producers`: idempotence.
 //! - `committer`: group → `journal` ([`frame`] is its format), or straight to segments (`extent`) → sync → segments → published → answered.
 //! - `state`: what is published; `read`: how it is read; `segment`, `index`: the files.
+//! - [`buffers`]: memory to read into.
 //! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
 //! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.

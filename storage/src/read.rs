@@ -12,7 +12,7 @@ use crate::committer::install_index;
 use crate::damage::Damage;
 use crate::disk::DiskFile;
 use crate::error::ReadError;
-use crate::index::IndexEntry;
+use crate::index::{IndexEntry, STRIDE_BYTES};
 use crate::planted::{Planted, planted};
 use crate::segment::{IndexState, Segment, SegmentWalk, WalkError};
 use crate::shared::Shared;
@@ -244,33 +244,34 @@ impl Shared {
     ) -> Result<Bytes, ReadError> {
         let file = self.open_reader(log, start)?;
         let end = start.next_base.unwrap_or(start.high_watermark);
-        let walk = walk_from(start, file, max_bytes).wanted_from(from, end);
+        // The index leads to a place before the first batch.
+        let read_ahead = max_bytes.saturating_add(STRIDE_BYTES as usize);
+        let walk = walk_from(start, file, read_ahead).wanted_from(from, end);
         let mut walk = walk.with_buffers(buffers);
-        let mut data = Collected::default();
-        let mut taken = Vec::new();
-        while data.is_empty() || data.len() < max_bytes {
-            // Asked before it is read: what does not fit is nearly always cut by the end of the buffer.
-            let next = walk.seek();
-            let too_much = |header: &BatchHeader| data.len() + header.size_bytes() > max_bytes;
-            if !data.is_empty() && matches!(&next, Ok(Some(header)) if too_much(header)) {
+        let (mut begin, mut taken) = (None, Vec::new());
+        loop {
+            // One read is enough: there was room for the whole, or for the first batch if that is larger.
+            if let Some(begin) = begin
+                && walk.buffered_end().is_none_or(|end| end - begin > max_bytes as u64)
+            {
                 break;
             }
             match walk.next() {
                 Ok(Some((header, _))) => {
                     let position = walk.position() - header.size_bytes() as u64;
-                    data.take(&walk, position);
+                    begin.get_or_insert(position);
                     taken.push((header, position));
                 }
                 Ok(None) => break,
                 // What checked is served; the damage is told when it is asked for.
-                Err(_) if !data.is_empty() => break,
+                Err(_) if begin.is_some() => break,
                 Err(error) => return Err(self.read_error(log, start, error)),
             }
         }
         let (good_bytes, wrong) = self.check_epochs(log, &taken);
         match wrong {
             Some(error) if good_bytes == 0 => Err(self.read_error(log, start, error)),
-            _ => Ok(data.into_bytes(&walk, good_bytes)),
+            _ => Ok(begin.map(|begin| walk.part(begin, good_bytes)).unwrap_or_default()),
         }
     }
 
@@ -370,49 +371,4 @@ pub(crate) fn walk_from(start: &Start, file: Arc<dyn DiskFile>, read_ahead: usiz
         offset,
         read_ahead,
     )
-}
-/// Batches of a walk, in the buffer that they were read into as long as that is one.
-#[derive(Default)]
-struct Collected {
-    /// Copies of what earlier buffers had.
-    earlier: Vec<u8>,
-    /// Where what the present buffer has begins in the segment, and its bytes.
-    present: Option<(u64, Bytes)>,
-}
-
-impl Collected {
-    fn len(&self) -> usize {
-        self.earlier.len() + self.present.as_ref().map_or(0, |(_, bytes)| bytes.len())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes the batch in front of the walk's present position.
-    fn take(&mut self, walk: &SegmentWalk, position: u64) {
-        if let Some((first, bytes)) = &mut self.present {
-            if let Some(longer) = walk.since(*first) {
-                *bytes = longer;
-                return;
-            }
-            self.earlier.extend_from_slice(bytes);
-        }
-        self.present = walk.since(position).map(|bytes| (position, bytes));
-    }
-
-    /// The first so many bytes.
-    fn into_bytes(mut self, walk: &SegmentWalk, good_bytes: usize) -> Bytes {
-        let mut present = self.present.map(|(_, bytes)| bytes).unwrap_or_default();
-        if self.earlier.is_empty() {
-            present.truncate(good_bytes);
-            return match walk.wastes(present.len()) {
-                true => Bytes::copy_from_slice(&present),
-                false => present,
-            };
-        }
-        self.earlier.extend_from_slice(&present);
-        self.earlier.truncate(good_bytes);
-        self.earlier.into()
-    }
 }

@@ -71,14 +71,14 @@ impl SegmentFile {
         Ok(handles)
     }
 
-    /// Opens it for a last sync, because another segment follows it. False if it is gone, which reads will tell.
+    /// Opens it for a last sync, because another segment follows it. None if it is gone, which reads will tell.
     ///
-    /// A start looks behind the end of the active segment alone, and cuts what an unacknowledged extent has left there. If
+    /// A start looks behind the ends of the active segment and of those that it writes to, and cuts what an unacknowledged extent has left there. If
     /// that start did not come to its end, the cut may be on no disk yet, and a power cut may undo it.
-    pub fn open_to_seal(&self, disk: &dyn Disk) -> io::Result<bool> {
+    pub fn open_to_seal(&self, disk: &dyn Disk) -> io::Result<Option<Handles>> {
         match self.handles(disk, Open::ReadWrite) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(handles) => Ok(Some(handles)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -369,16 +369,27 @@ impl SegmentWalk {
         self.next_offset
     }
 
-    /// The batches from a position to the present one, if the buffer has them all.
-    pub fn since(&self, position: u64) -> Option<Bytes> {
-        let begin = usize::try_from(position.checked_sub(self.buffer_start)?).ok()?;
-        let end = usize::try_from(self.position - self.buffer_start).ok()?;
-        (begin <= end && end <= self.buffer.len()).then(|| self.buffer.slice(begin..end))
+    /// Where the next batch ends, if its header can be one and the buffer has all of it.
+    pub fn buffered_end(&self) -> Option<u64> {
+        let begin = usize::try_from(self.position.checked_sub(self.buffer_start)?).ok()?;
+        let rest = self.buffer.get(begin..)?;
+        let size = plausible_header(rest, self.next_offset).ok()?.size_bytes();
+        (size <= rest.len()).then_some(self.position + size as u64)
     }
 
-    /// Whether somebody who keeps only so many bytes of the buffer would keep much memory that nobody counts.
-    pub fn wastes(&self, kept_bytes: usize) -> bool {
-        !self.is_counted && kept_bytes < self.buffer.len() / 8 * 7
+    /// So many bytes from a position in the buffer, of which nobody else keeps much memory that nobody counts.
+    pub fn part(&self, position: u64, bytes: usize) -> Bytes {
+        let begin = usize::try_from(position.saturating_sub(self.buffer_start)).unwrap_or(usize::MAX);
+        let part = self
+            .buffer
+            .get(begin..)
+            .and_then(|rest| rest.get(..bytes))
+            .unwrap_or_default();
+        if self.is_counted || bytes >= self.buffer.len() / 8 * 7 {
+            self.buffer.slice_ref(part)
+        } else {
+            Bytes::copy_from_slice(part)
+        }
     }
 
     fn damaged(&self, reason: impl ToString) -> WalkError {

@@ -19,7 +19,7 @@ use crate::stats::Counters;
 use crate::write_set::{Receipt, WriteSet};
 use crate::{LogId, Lsn};
 
-/// Files written since the last checkpoint, which it must sync.
+/// Files that were written, or sealed, since the last checkpoint, which it must sync.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     pub segments: BTreeMap<(LogId, i64), Arc<SegmentFile>>,
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub free_bytes: AtomicU64,
     /// What a start would have to read: journal and extents since the last checkpoint began.
     pub journal_bytes: AtomicU64,
-    /// Segments begun since then. Each stays open until a checkpoint has synced it.
+    /// Segments begun since then. Each, and the one before it, stays open until a checkpoint has synced it.
     pub new_segments: AtomicU64,
     pub checkpoint_lsn: AtomicU64,
     pub hooks: RwLock<Vec<Hook>>,

@@ -129,7 +129,7 @@ impl Storage {
     }
 
     /// As [`Self::read`], for who reads much and is done with it soon: into memory that was used before.
-    pub fn read_into(
+    pub fn read_with(
         &self,
         log: LogId,
         from: i64,

@@ -17,11 +17,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Partition;
 use crate::broker::{Broker, BrokerError};
-use crate::kafka::fetch_response::InParts;
+use crate::kafka::fetch_response::{InParts, TOPIC_IDS};
 use crate::kafka::{Context, HandlerError};
 
-/// From this version on topics are named by id.
-const TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 /// Nobody needs to wait longer without asking again.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -232,7 +230,7 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
-        return Ok(read_all(&ctx.broker, ctx.gate.buffers(), plan, 0, false));
+        return Ok(read_all(&ctx.broker, ctx.gate.read_buffers(), plan, 0, false));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
     ctx.hold_until_sent(None);
@@ -241,9 +239,10 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     loop {
         let turn = ctx.gate.turn_to_read().await;
         let (broker, gate, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(&ctx.gate), Arc::clone(plan));
-        let outcome = tokio::task::spawn_blocking(move || read_all(&broker, gate.buffers(), &task_plan, room, limited))
-            .await
-            .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
+        let outcome =
+            tokio::task::spawn_blocking(move || read_all(&broker, gate.read_buffers(), &task_plan, room, limited))
+                .await
+                .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
         if outcome.bytes > room {
             // A first batch that is larger than its share: it is read when there is room for it.
             room = outcome.bytes;
@@ -325,7 +324,7 @@ fn read_one(broker: &Broker, buffers: &Arc<Buffers>, wanted: &Wanted, room: usiz
     if asked.fetch_offset == ends.high_watermark || (limit == 0 && !at_least_one) {
         return Read::Data(ends, Bytes::new());
     }
-    match broker.storage().read_into(log, asked.fetch_offset, limit, buffers) {
+    match broker.storage().read_with(log, asked.fetch_offset, limit, buffers) {
         Ok(fetched) => {
             let ends = LogEnds {
                 start: fetched.log_start,

@@ -22,7 +22,7 @@ use crate::{CONTROL_LOG, LogId, Lsn};
 /// Enough of a header to know its length.
 const PEEK_BYTES: usize = 128;
 /// Blocks that are looked through for headers are read so many bytes at a time.
-const SCAN_BYTES: usize = 1 << 20;
+const SCAN_BYTES: usize = 64 << 10;
 /// For what is read of a frame and its extents.
 const BUFFERS_BYTES: usize = 32 << 20;
 
@@ -439,7 +439,7 @@ impl<'a> JournalReader<'a> {
             if part.log != CONTROL_LOG {
                 continue;
             }
-            let mut rest = Bytes::copy_from_slice(run);
+            let mut rest = bytes.slice_ref(run);
             for header in part.batches(run).unwrap_or_default() {
                 let batch = rest.split_to(header.size_bytes());
                 let records = decode_batch(&batch, crate::MAX_WRITE_SET_BYTES as usize);

@@ -37,7 +37,7 @@ use tidy::{fence_losses, tidy};
 pub(crate) struct Recovered {
     pub state: State,
     pub generation: u64,
-    /// Segments that were written and must be synced by the first checkpoint.
+    /// Segments that were written, or sealed, and must be synced by the first checkpoint.
     pub dirty: crate::shared::Dirty,
     /// The number that the next journal file gets, and files that can be recycled once a new manifest stands.
     pub next_journal_file: u64,

@@ -144,8 +144,10 @@ impl Replay<'_> {
         };
         let file = &before.file;
         let opened = file.open_to_seal(self.disk);
-        if opened.map_err(OpenError::io("cannot open", &file.path))? {
-            sync_and_close(file)?;
+        if let Some(handles) = opened.map_err(OpenError::io("cannot open", &file.path))? {
+            let synced = handles.syncer.sync_all();
+            synced.map_err(OpenError::io("cannot sync", &file.path))?;
+            file.close();
             self.dirty.segments.insert((part.log, before.base), file.clone());
         }
         Ok(())
@@ -200,15 +202,6 @@ impl Replay<'_> {
         }
         Ok(())
     }
-}
-
-fn sync_and_close(sealed: &segment::SegmentFile) -> Result<(), OpenError> {
-    if let Some(handles) = sealed.open_handles() {
-        let synced = handles.syncer.sync_all();
-        synced.map_err(OpenError::io("cannot sync", &sealed.path))?;
-    }
-    sealed.close();
-    Ok(())
 }
 
 /// The planted bug: the page cache may show bytes that the disk does not have.
