@@ -20,8 +20,7 @@ pub(super) const TOPIC_IDS: i16 = 13;
 /// Fewer bytes are copied, so that they do not become a part of their own.
 const COPIED_BYTES: usize = 4 * 1024;
 
-/// A response without tagged fields of its own, and whose partitions have none where they have records: nothing here sets
-/// them.
+/// A response without tagged fields of its own, or of its topics: nothing here sets them.
 #[derive(Debug)]
 pub(super) struct InParts(pub(super) FetchResponse);
 
@@ -86,12 +85,17 @@ impl Body {
 
     fn put_partition(&mut self, partition: &PartitionData) -> anyhow::Result<()> {
         let records = partition.records.clone().unwrap_or_default();
-        if records.len() < COPIED_BYTES {
+        let default = PartitionData::default();
+        let is_tagged = partition.diverging_epoch != default.diverging_epoch
+            || partition.current_leader != default.current_leader
+            || partition.snapshot_id != default.snapshot_id
+            || !partition.unknown_tagged_fields.is_empty();
+        if records.len() < COPIED_BYTES || is_tagged {
             return partition.encode(&mut self.small, self.version);
         }
         let others = partition.clone().with_records(Some(Bytes::new()));
         others.encode(&mut self.small, self.version)?;
-        // Behind the others stand the length of no records and, if there can be any, the number of tagged fields.
+        // Behind the others stand the length of no records and, if there could be any, that there are no tagged fields.
         let empty_bytes = if self.is_flexible() { 2 } else { 4 };
         self.small.truncate(self.small.len().saturating_sub(empty_bytes));
         self.put_length(records.len())?;
@@ -132,7 +136,7 @@ impl Body {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use kafka_protocol::messages::TopicName;
-    use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse};
+    use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, NodeEndpoint};
     use kafka_protocol::protocol::StrBytes;
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -157,10 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_and_no_records_at_all_are_what_the_codec_writes() {
+    fn what_is_rare_is_what_the_codec_writes() {
         for version in 4..=18 {
             let null = PartitionData::default().with_records(None);
-            let topic = FetchableTopicResponse::default().with_partitions(vec![null, partition(1, 5_000, version)]);
+            let mut tagged = partition(1, 5_000, version);
+            tagged.diverging_epoch = EpochEndOffset::default().with_epoch(2).with_end_offset(5);
+            let topic = FetchableTopicResponse::default().with_partitions(vec![null, tagged]);
             for message in [
                 FetchResponse::default().with_error_code(70),
                 FetchResponse::default().with_responses(vec![topic]),
@@ -175,11 +181,10 @@ mod tests {
 
     #[test]
     fn a_tag_that_would_be_lost_is_an_error() {
-        let mut tagged = partition(1, 5_000, 18);
-        tagged.diverging_epoch = EpochEndOffset::default().with_epoch(2).with_end_offset(5);
-        let topic = FetchableTopicResponse::default().with_partitions(vec![tagged]);
-        let message = InParts(FetchResponse::default().with_responses(vec![topic]));
-        assert!(message.respond(ApiKey::Fetch, 18, 9).is_err());
+        let endpoint = NodeEndpoint::default().with_host(StrBytes::from_static_str("here"));
+        let message = InParts(FetchResponse::default().with_node_endpoints(vec![endpoint]));
+        assert!(message.respond(ApiKey::Fetch, 15, 9).is_ok());
+        assert!(message.respond(ApiKey::Fetch, 16, 9).is_err());
     }
 
     proptest! {
