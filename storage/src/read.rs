@@ -49,7 +49,7 @@ enum Wanted {
 }
 
 impl Shared {
-    /// See [`crate::Storage::read`], and [`crate::Storage::read_into`].
+    /// See [`crate::Storage::read`], and [`crate::Storage::read_with`].
     pub fn read(&self, log: LogId, from: i64, max_bytes: usize, buffers: &Arc<Buffers>) -> Result<Fetched, ReadError> {
         let mut from_segment = from;
         loop {
