@@ -73,8 +73,9 @@ impl SegmentFile {
 
     /// Opens it for a last sync, because another segment follows it. None if it is gone, which reads will tell.
     ///
-    /// A start looks behind the ends of the active segment and of those that it writes to, and cuts what an unacknowledged extent has left there. If
-    /// that start did not come to its end, the cut may be on no disk yet, and a power cut may undo it.
+    /// A start looks behind the ends of the active segment and of those that it writes to, and cuts what an unacknowledged
+    /// extent has left there. If that start did not come to its end, the cut may be on no disk yet, and a power cut may
+    /// undo it.
     pub fn open_to_seal(&self, disk: &dyn Disk) -> io::Result<Option<Handles>> {
         match self.handles(disk, Open::ReadWrite) {
             Ok(handles) => Ok(Some(handles)),
