@@ -3,6 +3,9 @@
 //! When the outer one is full, the device has no room for what was a hole (a thin volume that was promised too much); when its power is
 //! cut, every write to the device is an I/O error. The writes of a process into the inner one succeed meanwhile, and only its
 //! sync, or nothing but the write-back, meets the error: as on a real disk.
+//!
+//! A real device does not say that it has written what it has not. Linux's loop device does (seen on 6.18): of a request for which
+//! its file has only some room it writes the beginning, and reports success. So it gets no request that can be written in part.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ const SIZE_BYTES: u64 = 2 << 30;
 const OUTER_SIZE_BYTES: u64 = 3 << 30;
 /// A file system is full when not even this much can be had.
 const CRUMB_BYTES: u64 = 4096;
+/// A block of the outer file system, which has room for all of it or for nothing, and the least that a device's requests can be limited to.
+const BLOCK_KIB: &str = "4";
 
 /// What can be done to it. Each is taken back by [`FaultDisk::mend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,18 +145,27 @@ impl FaultDisk {
         run(Command::new("timeout")
             .args(["60", "mount", "-o", options])
             .arg(self.image())
-            .arg(&self.mount))
+            .arg(&self.mount))?;
+        let limit = Path::new("/sys/block")
+            .join(self.device()?)
+            .join("queue/max_sectors_kb");
+        fs::write(&limit, BLOCK_KIB).with_context(|| format!("{}", limit.display()))
     }
 
     /// What ext4 offers for tests of this kind.
     fn trigger(&self) -> anyhow::Result<PathBuf> {
+        Ok(Path::new("/sys/fs/ext4").join(self.device()?).join("trigger_fs_error"))
+    }
+
+    /// The name of the loop device.
+    fn device(&self) -> anyhow::Result<String> {
         let output = Command::new("findmnt")
             .args(["-n", "-o", "SOURCE"])
             .arg(&self.mount)
             .output()?;
         let device = String::from_utf8(output.stdout)?;
         let name = device.trim().strip_prefix("/dev/").context("not on a device")?;
-        Ok(Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error"))
+        Ok(name.to_owned())
     }
 }
 
