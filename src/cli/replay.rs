@@ -35,7 +35,8 @@ pub struct ReplayArgs {
     /// Write into this topic instead of standard output; it is created if it is not there
     #[arg(long, value_name = "TOPIC")]
     to_topic: Option<String>,
-    /// With --to-topic: killed and started again with the same name, it goes on without gap or duplicate
+    /// With --to-topic: killed and started again with the same name, it goes on without gap or duplicate. Every record
+    /// gets the header riverlog.replay, which says where it comes from
     #[arg(long, value_name = "NAME", requires = "to_topic")]
     name: Option<String>,
     /// On standard output, text is the value, json is the whole record

@@ -249,6 +249,76 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_reads_take_no_more_than_half_of_the_memory() {
+    let open = open(HttpLimits {
+        max_body_bytes: 2 << 20,
+        memory_bytes: 4 << 20,
+        ..HttpLimits::default()
+    })
+    .await;
+    let post = |value: &str| {
+        let length = value.len();
+        format!(
+            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{value}"
+        )
+    };
+    let answer = open.last_words(post(&"x".repeat(900 << 10)).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let get = "GET /topics/t/records HTTP/1.1\r\nhost: x\r\n";
+    // Each has one answer that all socket buffers between here and there have no room for.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut stream = open.connect().await;
+        stream
+            .write_all(format!("{get}\r\n").repeat(100).as_bytes())
+            .await
+            .unwrap();
+        silent.push(stream);
+    }
+    let last = format!("{get}connection: close\r\n\r\n");
+    loop {
+        let answer = open.last_words(last.as_bytes()).await;
+        if answer.contains("urn:riverlog:problem:busy") {
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            break;
+        }
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let answer = open.last_words(post("y").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(silent);
+    while open.site.http.memory.in_use()() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = open.last_words(last.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    open.end().await;
+}
+
+#[tokio::test]
+async fn a_record_that_takes_more_than_all_answers_may_is_told() {
+    let open = open(HttpLimits {
+        max_body_bytes: 1 << 20,
+        memory_bytes: 2 << 20,
+        ..HttpLimits::default()
+    })
+    .await;
+    // As JSON it takes six times as much.
+    let (head, value) = (
+        "POST /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\n",
+        "\u{1}".repeat(300 << 10),
+    );
+    let request = format!("{head}content-length: {}\r\n\r\n{value}", value.len());
+    let answer = open.last_words(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let request = "GET /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = open.last_words(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 507 "), "{answer}");
+    assert!(answer.contains("urn:riverlog:problem:answer-too-large"), "{answer}");
+    open.end().await;
+}
+
+#[tokio::test]
 async fn a_drain_finishes_what_is_under_way() {
     let open = open(HttpLimits::default()).await;
     let mut stream = open.connect().await;

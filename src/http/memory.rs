@@ -1,4 +1,4 @@
-//! One budget for what request bodies hold in memory, over all connections.
+//! One budget for what request bodies and the answers of reads hold in memory, over all connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +18,8 @@ pub struct Memory {
 pub struct Reservation {
     memory: Memory,
     bytes: usize,
+    /// So much of the budget is not for this one.
+    left_bytes: usize,
 }
 
 impl Memory {
@@ -40,16 +42,31 @@ impl Memory {
         Reservation {
             memory: self.clone(),
             bytes: 0,
+            left_bytes: 0,
         }
+    }
+
+    /// The same for an answer. However many clients do not read theirs, half of the budget is left for those who publish.
+    pub fn reserve_for_answer(&self) -> Reservation {
+        let mut held = self.reserve();
+        held.left_bytes = self.all_bytes - self.answer_bytes();
+        held
+    }
+
+    /// What all answers together may hold.
+    pub fn answer_bytes(&self) -> usize {
+        self.all_bytes / 2
     }
 }
 
 impl Reservation {
     /// Refuses what could not be held if nobody else held anything: to come back later would not help.
     pub fn check(&self, bytes: usize) -> Result<(), Problem> {
-        match bytes > self.memory.all_bytes {
-            true => Err(Problem::beyond_memory(bytes, self.memory.all_bytes)),
-            false => Ok(()),
+        let most_bytes = self.memory.all_bytes - self.left_bytes;
+        match (bytes > most_bytes, self.left_bytes) {
+            (false, _) => Ok(()),
+            (true, 0) => Err(Problem::beyond_memory(bytes, most_bytes)),
+            (true, _) => Err(Problem::answer_too_large(bytes, most_bytes)),
         }
     }
 
@@ -57,7 +74,7 @@ impl Reservation {
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         self.check(bytes)?;
         let more = bytes.saturating_sub(self.bytes);
-        let take = |free: usize| free.checked_sub(more);
+        let take = |free: usize| free.checked_sub(more).filter(|free| *free >= self.left_bytes);
         match self
             .memory
             .free_bytes
@@ -68,7 +85,7 @@ impl Reservation {
                 Ok(())
             }
             Err(_) => Err(Problem::busy(
-                "the server holds as many request bytes as it may; send the request again a little later",
+                "the server holds as many bytes of requests and answers as it may; send the request again a little later",
             )),
         }
     }
@@ -104,5 +121,20 @@ mod tests {
         second.grow_to(100).unwrap();
         drop(second);
         assert_eq!(memory.free_bytes.load(Ordering::Acquire), 100);
+    }
+
+    #[test]
+    fn answers_leave_half_of_it_to_requests() {
+        let memory = Memory::new(100);
+        let mut answers = [memory.reserve_for_answer(), memory.reserve_for_answer()];
+        answers[0].grow_to(30).unwrap();
+        let refused = answers[1].grow_to(21).unwrap_err().status();
+        assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+        answers[1].grow_to(20).unwrap();
+        let refused = answers[1].grow_to(51).unwrap_err().status();
+        assert_eq!(refused, StatusCode::INSUFFICIENT_STORAGE);
+        memory.reserve().grow_to(50).unwrap();
+        drop(answers);
+        memory.reserve().grow_to(100).unwrap();
     }
 }

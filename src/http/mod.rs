@@ -1,6 +1,6 @@
 //! HTTP: publish, read back, health and metrics. A thin translator onto the broker.
 //!
-//! - [`publish`]: `POST /topics/{topic}/records`. - [`read`]: `GET` of the same.
+//! - [`publish`]: `POST /topics/{topic}/records`. - [`read`]: `GET` of the same, answered with a [`page`].
 //! - [`backup`]: `/backup`. - [`topics`]: what topics there are. - [`health`]: `/healthz`, `/readyz`. - [`metrics`]: `/metrics`.
 //! - [`problem`]: errors as documents. - `connection`: the accept loop and its bounds.
 
@@ -11,6 +11,7 @@ mod errors;
 pub mod health;
 mod memory;
 pub mod metrics;
+mod page;
 pub mod problem;
 pub mod publish;
 pub mod read;
@@ -26,10 +27,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use riverlog_storage::Topic;
-use tokio::sync::Semaphore;
 
 pub use connection::serve;
 use memory::Memory;
+use page::Turns;
 use problem::Problem;
 use publish::record::Publish;
 
@@ -39,16 +40,13 @@ use crate::config::HttpLimits;
 use crate::metrics::Metrics;
 use crate::shutdown::Token;
 
-/// Reads of the log under way at a time; each may hold a decompressed batch.
-const CONCURRENT_READS: usize = 8;
-
 /// What the handlers share.
 pub struct Http {
     broker: Arc<Broker>,
     metrics: Metrics,
     limits: HttpLimits,
     memory: Memory,
-    reads: Semaphore,
+    page_turns: Turns,
     shutdown: Token,
 }
 
@@ -56,13 +54,13 @@ impl Http {
     /// The HTTP side of a broker.
     pub fn new(broker: Arc<Broker>, metrics: Metrics, limits: HttpLimits, shutdown: Token) -> Arc<Self> {
         let memory = Memory::new(limits.memory_bytes);
-        metrics.watch_memory("http_requests", limits.memory_bytes, memory.in_use());
+        metrics.watch_memory("http", limits.memory_bytes, memory.in_use());
         Arc::new(Self {
             broker,
             metrics,
             limits,
             memory,
-            reads: Semaphore::new(CONCURRENT_READS),
+            page_turns: Turns::default(),
             shutdown,
         })
     }

@@ -84,6 +84,20 @@ impl Problem {
         )
     }
 
+    /// The answer would hold more memory than all answers together may.
+    pub fn answer_too_large(bytes: usize, all_bytes: usize) -> Self {
+        let detail = format!(
+            "the answer would take {bytes} bytes in memory, and all answers together may take {all_bytes} (half of \
+             http_memory_bytes); ask for fewer records, or read them with a Kafka client"
+        );
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "answer-too-large",
+            "The answer is too large",
+            detail,
+        )
+    }
+
     /// The client went silent in the middle of its body.
     pub fn body_timeout(patience: Duration) -> Self {
         let detail = format!(

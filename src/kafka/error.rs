@@ -72,6 +72,9 @@ fn read_error(error: &ReadError) -> ResponseError {
     match error {
         ReadError::UnknownLog(_) => ResponseError::UnknownTopicOrPartition,
         ReadError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
-        ReadError::Fenced { .. } | ReadError::Damaged { .. } | ReadError::Io { .. } => ResponseError::KafkaStorageError,
+        // No restart brings it back, and clients do not ask for it again and again in silence: the application is told.
+        ReadError::Damaged { retriable: false, .. } => ResponseError::CorruptMessage,
+        // Retriable: a restart, a repair or the device may bring it back.
+        ReadError::Damaged { .. } | ReadError::Fenced { .. } | ReadError::Io { .. } => ResponseError::KafkaStorageError,
     }
 }

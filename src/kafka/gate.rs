@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverlog_storage::buffers::Buffers as ReadBuffers;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::buffers::Buffers;
 use super::holders::{Holder, Holders};
+use super::now_and_then::NowAndThen;
 use crate::metrics::Metrics;
 
 /// The bounds. Sizes are in bytes.
@@ -72,9 +73,10 @@ pub struct Gate {
     small_requests: Budget,
     responses: Budget,
     small_responses: Budget,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     buffers: Arc<Buffers>,
     read_buffers: Arc<ReadBuffers>,
+    failed_reads: NowAndThen,
 }
 
 impl Gate {
@@ -95,9 +97,10 @@ impl Gate {
             small_requests,
             responses,
             small_responses,
-            reads: Semaphore::new(CONCURRENT_READS),
+            reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             buffers: Buffers::new(limits.request_bytes / PART_FOR_BUFFERS),
             read_buffers: ReadBuffers::new(limits.response_bytes / PART_FOR_BUFFERS),
+            failed_reads: NowAndThen::default(),
             limits,
             metrics,
         })
@@ -111,6 +114,11 @@ impl Gate {
     /// Memory of requests that are gone.
     pub(super) fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
+    }
+
+    /// A read has met damage or an error of the disk. Gives how many have, if that is to be logged now.
+    pub(super) fn one_more_failed_read(&self) -> Option<u64> {
+        self.failed_reads.one_more(std::time::Instant::now())
     }
 
     /// The bounds.
@@ -156,8 +164,8 @@ impl Gate {
     }
 
     /// Waits for a turn to read from the log.
-    pub(super) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
-        self.reads.acquire().await.ok()
+    pub(super) async fn turn_to_read(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.reads).acquire_owned().await.ok()
     }
 
     /// For the beginning of a request, or a small one. It does not wait behind large ones.

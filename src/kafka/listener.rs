@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::connection::Connection;
 use super::gate::Gate;
+use super::now_and_then::NowAndThen;
 use crate::broker::Broker;
 use crate::shutdown::Token;
 
@@ -25,33 +26,11 @@ pub struct Listener {
 /// After an error of `accept` (usually: out of file descriptors) there is nothing to do but to wait for others to leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Refused connections are logged so often at most: whoever is refused may try again at once.
-const TELL_REFUSED: Duration = Duration::from_secs(10);
-
-/// Those refused since that was logged last.
-#[derive(Default)]
-struct Refused {
-    count: u64,
-    told: Option<Instant>,
-}
-
-impl Refused {
-    /// Gives how many there were, if it is time to tell.
-    fn one_more(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        if self.told.is_some_and(|told| now < told + TELL_REFUSED) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
-}
-
 /// Serves one listening socket. Returns when shutdown was requested and the connections have ended.
 pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>, gate: Arc<Gate>, token: Token) {
     let listener = Arc::new(listener);
     let mut connections = JoinSet::new();
-    let mut refused = Refused::default();
+    let refused = NowAndThen::default();
     loop {
         let accepted = tokio::select! {
             () = token.requested() => break,
@@ -68,6 +47,7 @@ pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>,
         };
         let Some(slot) = gate.admit_connection() else {
             gate.metrics().kafka.refused.inc();
+            // Whoever is refused may try again at once.
             if let Some(count) = refused.one_more(Instant::now()) {
                 let limit = gate.limits().max_connections;
                 tracing::warn!(%peer, limit, count, "too many connections: closed at once");
@@ -93,19 +73,4 @@ pub async fn serve(socket: TcpListener, listener: Listener, broker: Arc<Broker>,
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_told_now_and_then() {
-        let (mut refused, start) = (Refused::default(), Instant::now());
-        assert_eq!(refused.one_more(start), Some(1));
-        for _ in 0..100 {
-            assert_eq!(refused.one_more(start + TELL_REFUSED / 2), None);
-        }
-        assert_eq!(refused.one_more(start + TELL_REFUSED), Some(101));
-    }
 }

@@ -17,6 +17,7 @@ mod group_error;
 pub mod handlers;
 mod holders;
 pub mod listener;
+mod now_and_then;
 mod operations;
 mod refusal;
 mod response;

@@ -209,6 +209,22 @@ fn a_second_process_does_not_run_a_replay_that_is_running() {
     assert_eq!(cli.ok(&["consume", "copy"], ""), "one\none\n");
 }
 
+#[test]
+fn a_copy_takes_every_record_that_its_source_took() {
+    let cli = Cli::new();
+    cli.ok(&["topic", "create", "t", "--config", "max.message.bytes=4000"], "");
+    // With what stands around it, the batch has just as many bytes as it may.
+    let largest = (3_900..4_000)
+        .rev()
+        .map(|bytes| "x".repeat(bytes))
+        .find(|value| post(cli.server.http, "/topics/t/records", "text/plain", value).starts_with("HTTP/1.1 200"))
+        .unwrap();
+    for replay in [&["copy"][..], &["named", "--name", "n"]] {
+        cli.ok(&[&["replay", "t", "--quiet", "--to-topic"], replay].concat(), "");
+        assert_eq!(cli.ok(&["consume", replay[0]], ""), format!("{largest}\n"));
+    }
+}
+
 #[tokio::test]
 async fn a_record_for_a_topic_that_was_deleted_is_given_up() {
     let cli = Cli::new();

@@ -11,13 +11,14 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use riverlog_storage::buffers::Buffers;
+use riverlog_storage::batch::BatchHeader;
 use riverlog_storage::{LogEnds, LogId, ReadError, Topic};
 use tokio::time::{Instant, timeout_at};
 
 use super::Partition;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, topic_config};
 use crate::kafka::fetch_response::{InParts, TOPIC_IDS};
+use crate::kafka::gate::Gate;
 use crate::kafka::{Context, HandlerError};
 
 const READ_COMMITTED: i8 = 1;
@@ -159,6 +160,21 @@ impl Plan {
             || (outcome.limited && outcome.bytes > 0)
             || outcome.bytes >= self.min_bytes
             || outcome.partitions.is_empty()
+            || self.readable_bytes(outcome) >= self.min_bytes
+    }
+
+    /// What there is to read for the client within its limits. As in Kafka, that includes the part of a batch which a limit cuts off,
+    /// though nothing of it is sent: to wait for more would be in vain.
+    fn readable_bytes(&self, outcome: &Outcome) -> usize {
+        let of = |(wanted, read): (&Wanted, &Read)| match read {
+            Read::Data(ends, records) if next_offset(wanted, records) < ends.high_watermark => {
+                limit_of(&wanted.asked).max(records.len())
+            }
+            Read::Data(_, records) => records.len(),
+            Read::Diverged(..) | Read::Error(..) => 0,
+        };
+        let readable = self.partitions().zip(&outcome.partitions).map(of);
+        readable.fold(0, usize::saturating_add).min(self.max_bytes)
     }
 
     /// How much a pass may read at most, which is nothing while every position is at the end of its log.
@@ -230,7 +246,7 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
-        return Ok(read_all(&ctx.broker, ctx.gate.read_buffers(), plan, 0, false));
+        return Ok(read_all(&ctx.broker, &ctx.gate, plan, 0, false));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
     ctx.hold_until_sent(None);
@@ -239,19 +255,22 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     loop {
         let turn = ctx.gate.turn_to_read().await;
         let (broker, gate, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(&ctx.gate), Arc::clone(plan));
-        let outcome =
-            tokio::task::spawn_blocking(move || read_all(&broker, gate.read_buffers(), &task_plan, room, limited))
-                .await
-                .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
+        let reading = tokio::task::spawn_blocking(move || {
+            // The turn and the memory are taken until it is done, also if its client is gone before that.
+            let _turn = turn;
+            (read_all(&broker, &gate, &task_plan, room, limited), permit)
+        });
+        let (outcome, admitted) = reading
+            .await
+            .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
         if outcome.bytes > room {
             // A first batch that is larger than its share: it is read when there is room for it.
             room = outcome.bytes;
-            drop((outcome, turn, permit));
+            drop((outcome, admitted));
             permit = ctx.gate.admit_response(room).await;
             continue;
         }
-        drop(turn);
-        if let Some(mut permit) = permit {
+        if let Some(mut permit) = admitted {
             // Only what was read is kept until it is sent.
             ctx.hold_until_sent(permit.split(outcome.bytes.div_ceil(1024).min(permit.num_permits())));
         }
@@ -261,7 +280,7 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
 
 /// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
 /// short (the room is limited), that one is not read either; only its size is told.
-fn read_all(broker: &Broker, buffers: &Arc<Buffers>, plan: &Plan, room: usize, limited: bool) -> Outcome {
+fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, limited: bool) -> Outcome {
     let mut outcome = Outcome {
         partitions: Vec::new(),
         bytes: 0,
@@ -279,7 +298,7 @@ fn read_all(broker: &Broker, buffers: &Arc<Buffers>, plan: &Plan, room: usize, l
         }
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
         let room = max_bytes.saturating_sub(outcome.bytes);
-        let read = read_one(broker, buffers, wanted, room, outcome.bytes == 0);
+        let read = read_one(broker, gate, wanted, room, outcome.bytes == 0);
         match &read {
             Read::Data(_, records) => outcome.bytes += records.len(),
             Read::Diverged(..) | Read::Error(..) => outcome.urgent = true,
@@ -295,7 +314,7 @@ fn first_batch_bytes(broker: &Broker, wanted: &Wanted) -> usize {
     wanted.target.as_ref().ok().and_then(|(_, log)| size(*log)).unwrap_or(0)
 }
 
-fn read_one(broker: &Broker, buffers: &Arc<Buffers>, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
+fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
     let asked = &wanted.asked;
     let (topic, log) = match &wanted.target {
         Ok((topic, log)) => (topic, *log),
@@ -321,33 +340,51 @@ fn read_one(broker: &Broker, buffers: &Arc<Buffers>, wanted: &Wanted, room: usiz
         }
     }
     let limit = limit_of(asked).min(room);
-    if asked.fetch_offset == ends.high_watermark || (limit == 0 && !at_least_one) {
+    // Storage gives one batch even if it is too large. What would not be sent shall not be read.
+    let may_be_too_large = limit < topic_config::max_message_bytes(topic, broker.options());
+    let is_too_large = !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted) > limit);
+    if asked.fetch_offset == ends.high_watermark || is_too_large {
         return Read::Data(ends, Bytes::new());
     }
-    match broker.storage().read_with(log, asked.fetch_offset, limit, buffers) {
+    match broker
+        .storage()
+        .read_with(log, asked.fetch_offset, limit, gate.read_buffers())
+    {
         Ok(fetched) => {
             let ends = LogEnds {
                 start: fetched.log_start,
                 high_watermark: fetched.high_watermark,
                 ..ends
             };
-            // Storage gives one batch even if it is too large; only the first of a response may be.
+            // Only the first of a response may be larger. (The topic's limit may have been lowered.)
             let fits = at_least_one || fetched.data.len() <= limit;
             Read::Data(ends, if fits { fetched.data } else { Bytes::new() })
         }
-        Err(error) => failed(log, error),
+        Err(error) => failed(gate, log, error),
     }
 }
 
-fn failed(log: LogId, error: ReadError) -> Read {
+fn failed(gate: &Gate, log: LogId, error: ReadError) -> Read {
     let range = match &error {
         ReadError::OffsetOutOfRange { start, end, .. } => Some((*start, *end)),
         error => {
-            tracing::warn!(log, %error, "a fetch failed");
+            if let Some(count) = gate.one_more_failed_read() {
+                tracing::warn!(log, %error, count, "a fetch failed");
+            }
             None
         }
     };
     Read::Error(BrokerError::Read(error).response_error(), range)
+}
+
+/// Behind what was read.
+fn next_offset(wanted: &Wanted, records: &Bytes) -> i64 {
+    let (mut next, mut rest) = (wanted.asked.fetch_offset, records.as_ref());
+    while let Ok(header) = BatchHeader::parse(rest) {
+        next = header.last_offset().saturating_add(1);
+        rest = rest.get(header.size_bytes()..).unwrap_or_default();
+    }
+    next
 }
 
 fn limit_of(asked: &FetchPartition) -> usize {

@@ -247,6 +247,30 @@ async fn a_waiting_fetch_wakes_when_there_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_does_not_wait_for_what_its_limits_would_not_let_through() {
+    let broker = TestBroker::with_topic(2).await;
+    let mut client = broker.client().await;
+    for partition in [0, 1] {
+        for _ in 0..3 {
+            client.ask(9, &produce(-1, "t", partition, batch(&["a"]))).await;
+        }
+    }
+    let size = batch(&["a"]).len();
+    // A batch and a half of each; whole batches alone would never be enough.
+    let limit = (size + size / 2) as i32;
+    let patience_ms = PATIENCE.as_millis() as i32;
+    let request = fetch_partitions(&[(0, 0, limit), (1, 0, limit)]).with_max_wait_ms(patience_ms);
+    let begun = Instant::now();
+    let response = client.ask(12, &request.clone().with_min_bytes(2 * limit)).await;
+    assert_eq!(sizes(&response.responses[0].partitions), [size, size]);
+    // So it is with the limit of all together.
+    let request = request.with_min_bytes(limit).with_max_bytes(limit);
+    let response = client.ask(12, &request).await;
+    assert_eq!(sizes(&response.responses[0].partitions), [size, 0]);
+    assert!(begun.elapsed() < PATIENCE, "answered at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_fetch_ends_in_time_with_what_there_is_or_when_the_topic_goes() {
     let broker = TestBroker::with_topic(1).await;
     let mut client = broker.client().await;

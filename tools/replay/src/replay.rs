@@ -14,6 +14,7 @@ use crate::plan::{self, Range, Span, TimeFilter};
 use crate::progress;
 use crate::sink::LineWriter;
 use crate::source::Source;
+use crate::tail;
 
 /// Where the records go.
 pub enum Target {
@@ -167,6 +168,23 @@ async fn copy(
     Ok(())
 }
 
+/// How a topic for what is replayed of another is made.
+async fn copied_configs(client: &Client, source: &str, is_named: bool) -> anyhow::Result<Vec<(String, String)>> {
+    const MAX_BYTES: &str = "max.message.bytes";
+    // Replayed records keep their timestamps, which may be older than any retention.
+    let mut configs = vec![("retention.ms".to_owned(), "-1".to_owned())];
+    // What the source took, the copy must take, if need be with a header of ours.
+    let of_source = client.topic_configs(source).await?;
+    let limit = of_source
+        .iter()
+        .find(|config| config.name == MAX_BYTES && (config.is_set || is_named));
+    if let Some(bytes) = limit.and_then(|limit| limit.value.as_deref()?.parse::<i32>().ok()) {
+        let header_bytes = if is_named { tail::MAX_HEADER_BYTES } else { 0 };
+        configs.push((MAX_BYTES.to_owned(), bytes.saturating_add(header_bytes).to_string()));
+    }
+    Ok(configs)
+}
+
 /// The claim of a named replay, made now or found; for a replay without a name, one that nobody sees.
 async fn claimed(
     client: &Client,
@@ -177,19 +195,23 @@ async fn claimed(
 ) -> anyhow::Result<Claim> {
     let source = client.topic(&range.topic, false).await?;
     let partitions = i32::try_from(source.partitions.len())?;
+    let configs = copied_configs(client, &range.topic, name.is_some()).await?;
+    let said: String = configs
+        .iter()
+        .map(|(name, value)| format!(" and {name}={value}"))
+        .collect();
     let created = client
         .ensure_topic(&NewTopic {
             name: destination.to_owned(),
             partitions: Some(partitions),
-            // Replayed records keep their timestamps, which may be older than any retention.
-            configs: vec![("retention.ms".to_owned(), "-1".to_owned())],
+            configs,
         })
         .await?;
     let target = client.topic(destination, true).await?;
     let ids = (source.id.to_string(), target.id.to_string());
     if created {
         notes.push(format!(
-            "created topic {destination} with {partitions} partitions and retention.ms=-1"
+            "created topic {destination} with {partitions} partitions{said}"
         ));
     }
     if let Some(name) = name {

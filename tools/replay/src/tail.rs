@@ -9,6 +9,9 @@ use riverlog_client::{Client, Consumer, ConsumerOptions, FetchedRecords, Isolati
 /// The header that every record of a named replay carries.
 pub(crate) const HEADER: &str = "riverlog.replay";
 
+/// What it takes of a record at most, with the longest name.
+pub(crate) const MAX_HEADER_BYTES: i32 = 256;
+
 /// The last record of a source partition that is in a destination partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reached {
