@@ -58,7 +58,7 @@ pub struct HttpLimits {
     pub max_connections: usize,
     /// Largest body that is held in memory (raw and JSON), and longest line of an NDJSON body.
     pub max_body_bytes: usize,
-    /// What all request bodies together may hold in memory.
+    /// What all request bodies together may hold in memory, and half of it at most all answers with records.
     pub memory_bytes: usize,
     /// Longest silence inside a request body, and longest time that a client may leave an answer unread.
     pub body_idle_timeout: Duration,

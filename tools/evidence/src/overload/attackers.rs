@@ -50,6 +50,8 @@ enum Kind {
     EndlessLines,
     /// NDJSON, one line without end.
     EndlessLine,
+    /// Asks over HTTP for records, and never reads.
+    UnreadPages,
 }
 
 const KAFKA: [Kind; 20] = {
@@ -79,7 +81,10 @@ const KAFKA: [Kind; 20] = {
 };
 /// Of how many Kafka attackers one is a slow writer.
 pub const SLOW_WRITER_OF: usize = 10;
-const HTTP: [Kind; 4] = [Kind::Slowloris, Kind::EndlessLines, Kind::Slowloris, Kind::EndlessLine];
+const HTTP: [Kind; 5] = {
+    use Kind::{EndlessLine, EndlessLines, Slowloris, UnreadPages};
+    [Slowloris, EndlessLines, UnreadPages, Slowloris, EndlessLine]
+};
 
 /// Starts so many. They end when the set is dropped.
 pub fn start(target: &Arc<Target>, kafka: usize, http: usize) -> JoinSet<()> {
@@ -119,7 +124,7 @@ async fn connect(to: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
 
 async fn attack(target: &Target, kind: Kind, number: usize) -> std::io::Result<()> {
     let to = match kind {
-        Kind::Slowloris | Kind::EndlessLines | Kind::EndlessLine => target.http,
+        Kind::Slowloris | Kind::EndlessLines | Kind::EndlessLine | Kind::UnreadPages => target.http,
         _ => target.kafka,
     };
     let mut stream = connect(to, number).await?;
@@ -182,6 +187,15 @@ async fn attack(target: &Target, kind: Kind, number: usize) -> std::io::Result<(
                 stream.write_all(&chunk).await?;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
+        }
+        Kind::UnreadPages => {
+            let page = format!(
+                "GET /topics/{}/records?limit=10000 HTTP/1.1\r\nhost: x\r\n\r\n",
+                target.topic
+            );
+            // More than the system keeps for a client.
+            stream.write_all(page.repeat(100).as_bytes()).await?;
+            still_open(&stream).await
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on free ports, with this much memory for requests, for answers and for HTTP bodies.
+    /// Starts it on free ports, with this much memory for requests, for answers and for HTTP.
     pub async fn start(binary: &Path, budget_bytes: u64, connections: usize) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("riverlog-overload-").tempdir()?;
         let mut command = Command::new(binary);
