@@ -3,55 +3,16 @@
 //! Figures of a shared machine drift; compare medians of runs made side by side.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod material;
+
 use std::hint::black_box;
 use std::sync::mpsc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use riverlog_storage::batch::{self, BatchBuilder, CheckLimits, CheckedBatches};
-use riverlog_storage::record::{Record, decode_batch};
-use riverlog_storage::{Append, Change, LogId, Options, Storage, WriteSet};
+use riverlog_storage::batch;
+use riverlog_storage::record::decode_batch;
 
-/// A batch as a client would send it.
-fn records(count: usize, value_bytes: usize) -> CheckedBatches {
-    let mut builder = BatchBuilder::new();
-    for number in 0..count {
-        builder.push(Record {
-            key: None,
-            value: Some(vec![number as u8; value_bytes].into()),
-            headers: vec![],
-            timestamp_ms: 1_700_000_000_000,
-        });
-    }
-    builder.build().unwrap()
-}
-
-fn open(dir: &tempfile::TempDir) -> (Storage, LogId) {
-    let storage = Storage::open(Options::new(dir.path())).unwrap();
-    let create = Change::CreateTopic {
-        name: "bench".into(),
-        partitions: 1,
-        configs: Default::default(),
-    };
-    let receipt = storage
-        .submit_wait(WriteSet {
-            changes: vec![create],
-            ..Default::default()
-        })
-        .unwrap();
-    (storage, receipt.created.unwrap().partitions[0])
-}
-
-fn write_set(log: LogId, batches: &CheckedBatches) -> WriteSet {
-    let append = Append {
-        log,
-        batches: batches.clone(),
-        log_append_time: false,
-    };
-    WriteSet {
-        appends: vec![append],
-        ..Default::default()
-    }
-}
+use crate::material::{LIMITS, open, records, write_set};
 
 /// One record, synced, published, answered; then 512 write sets in flight, which share syncs.
 fn append(criterion: &mut Criterion) {
@@ -86,22 +47,16 @@ fn append(criterion: &mut Criterion) {
 fn check(criterion: &mut Criterion) {
     let batches = records(16, 1024);
     let bytes = batches.bytes().clone();
-    let limits = CheckLimits {
-        max_batch_bytes: 1 << 20,
-        max_decompressed_bytes: 1 << 20,
-        single_batch: true,
-        require_keys: false,
-    };
     let mut group = criterion.benchmark_group("batch of 16 KiB");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("check as produced", |bencher| {
-        bencher.iter(|| batch::check_produced(black_box(bytes.clone()), &limits).unwrap());
+        bencher.iter(|| batch::check_produced(black_box(bytes.clone()), &LIMITS).unwrap());
     });
     group.bench_function("verify as read", |bencher| {
         bencher.iter(|| batch::verify(black_box(&bytes)).unwrap())
     });
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| decode_batch(black_box(&bytes), 1 << 20).unwrap())
+        bencher.iter(|| decode_batch(black_box(&bytes), LIMITS.max_decompressed_bytes).unwrap())
     });
     group.finish();
 }
