@@ -3,6 +3,7 @@
 //! Fetch sessions are refused by answering with session id 0, which every client understands: each request then names all
 //! of its partitions. There are no transactions yet, so the last stable offset is the high watermark.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,12 +122,15 @@ impl Plan {
             let partition = Partition::find(&ctx.broker, &found, partition.partition, partition.current_leader_epoch)?;
             Ok((found, partition.log))
         };
-        let wanted = |topic: &FetchTopic| -> Vec<Wanted> {
+        // One that is named again is not read again.
+        let mut named = HashSet::new();
+        let mut wanted = |topic: &FetchTopic| -> Vec<Wanted> {
+            let is_new = |asked: &&FetchPartition| named.insert((topic.topic.clone(), topic.topic_id, asked.partition));
             let of = |asked: &FetchPartition| Wanted {
                 target: resolve(topic, asked),
                 asked: asked.clone(),
             };
-            topic.partitions.iter().map(of).collect()
+            topic.partitions.iter().filter(is_new).map(of).collect()
         };
         let max_bytes = usize::try_from(request.max_bytes)
             .unwrap_or(0)

@@ -271,6 +271,16 @@ async fn a_fetch_does_not_wait_for_what_its_limits_would_not_let_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_named_again_is_not_read_again() {
+    let broker = TestBroker::with_topic(2).await;
+    let mut client = broker.client().await;
+    client.produce(batch(&["a"])).await;
+    let request = fetch_partitions(&[(0, 0, 1 << 20), (0, 0, 1 << 20), (1, 0, 1 << 20), (0, 0, 1 << 20)]);
+    let response = client.ask(12, &request).await;
+    assert_eq!(sizes(&response.responses[0].partitions), [batch(&["a"]).len(), 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_fetch_ends_in_time_with_what_there_is_or_when_the_topic_goes() {
     let broker = TestBroker::with_topic(1).await;
     let mut client = broker.client().await;

@@ -326,7 +326,7 @@ fn decode_partition(topic: &str, position: i64, data: PartitionData) -> Result<O
                 end: data.high_watermark,
             });
         }
-        Some(ResponseError::KafkaStorageError) => {
+        Some(ResponseError::KafkaStorageError | ResponseError::CorruptMessage) => {
             return Err(Error::Unreadable {
                 topic: topic.to_owned(),
                 partition,
