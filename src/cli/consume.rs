@@ -147,6 +147,8 @@ impl<W: Write> Sink<W> {
 
 #[cfg(test)]
 mod tests {
+    use riverlog_client::ResponseError;
+
     use super::*;
 
     #[test]
@@ -155,6 +157,7 @@ mod tests {
             topic: "t".into(),
             partition: 3,
             offset: 17,
+            code: ResponseError::KafkaStorageError,
         };
         let after = std::time::Duration::from_secs(30);
         let last = Box::new(last);

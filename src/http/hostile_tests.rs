@@ -41,6 +41,14 @@ impl Open {
         TcpStream::connect(self.addr).await.unwrap()
     }
 
+    /// Publishes a value and expects that it is taken.
+    async fn publish(&self, value: &str) {
+        let head = "POST /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n{value}", value.len());
+        let answer = self.last_words(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
     /// Sends and reads until the server closes.
     async fn last_words(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
@@ -256,14 +264,7 @@ async fn answers_that_nobody_reads_take_no_more_than_half_of_the_memory() {
         ..HttpLimits::default()
     })
     .await;
-    let post = |value: &str| {
-        let length = value.len();
-        format!(
-            "POST /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{value}"
-        )
-    };
-    let answer = open.last_words(post(&"x".repeat(900 << 10)).as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    open.publish(&"x".repeat(900 << 10)).await;
     let get = "GET /topics/t/records HTTP/1.1\r\nhost: x\r\n";
     // Each has one answer that all socket buffers between here and there have no room for.
     let mut silent = Vec::new();
@@ -284,8 +285,7 @@ async fn answers_that_nobody_reads_take_no_more_than_half_of_the_memory() {
         }
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    let answer = open.last_words(post("y").as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    open.publish("y").await;
     drop(silent);
     while open.site.http.memory.in_use()() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -304,13 +304,7 @@ async fn a_record_that_takes_more_than_all_answers_may_is_told() {
     })
     .await;
     // As JSON it takes six times as much.
-    let (head, value) = (
-        "POST /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\n",
-        "\u{1}".repeat(300 << 10),
-    );
-    let request = format!("{head}content-length: {}\r\n\r\n{value}", value.len());
-    let answer = open.last_words(request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    open.publish(&"\u{1}".repeat(300 << 10)).await;
     let request = "GET /topics/t/records HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let answer = open.last_words(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 507 "), "{answer}");

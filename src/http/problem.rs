@@ -88,7 +88,7 @@ impl Problem {
     pub fn answer_too_large(bytes: usize, all_bytes: usize) -> Self {
         let detail = format!(
             "the answer would take {bytes} bytes in memory, and all answers together may take {all_bytes} (half of \
-             http_memory_bytes); ask for fewer records, or read them with a Kafka client"
+             http_memory_bytes); ask for fewer records, or read a large one with a Kafka client"
         );
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,

@@ -78,6 +78,12 @@ fn a_damaged_batch_is_named_while_the_rest_is_served() {
     assert!(get(server.http, "/metrics").contains("riverlog_damaged_batches 1"));
     let refused = get(server.http, "/topics/t/records?offset=0");
     assert!(refused.starts_with("HTTP/1.1 500"), "{refused}");
+    let (code, text) = riverlog(&["consume", "t", "--bootstrap", &server.bootstrap()], "");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("error code 2)") && text.contains("--partition 0 --from OFFSET"),
+        "{text}"
+    );
     server.stop();
 
     let (code, text) = inspect(&["verify"], &data);

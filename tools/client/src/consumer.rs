@@ -326,11 +326,12 @@ fn decode_partition(topic: &str, position: i64, data: PartitionData) -> Result<O
                 end: data.high_watermark,
             });
         }
-        Some(ResponseError::KafkaStorageError | ResponseError::CorruptMessage) => {
+        Some(code @ (ResponseError::KafkaStorageError | ResponseError::CorruptMessage)) => {
             return Err(Error::Unreadable {
                 topic: topic.to_owned(),
                 partition,
                 offset: position,
+                code,
             });
         }
         Some(code) => return Err(Error::refused(subject, code, None)),

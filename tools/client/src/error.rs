@@ -93,7 +93,7 @@ pub enum Error {
     /// The broker's disk does not give the records, because they are damaged, say.
     #[error(
         "{topic}/{partition} cannot be read from offset {offset} on: {}",
-        refusal(ResponseError::KafkaStorageError, None)
+        refusal(*code, None)
     )]
     Unreadable {
         /// The topic.
@@ -102,6 +102,8 @@ pub enum Error {
         partition: i32,
         /// The first record that was asked for.
         offset: i64,
+        /// Kafka's error code: CORRUPT_MESSAGE for what no restart brings back, otherwise KAFKA_STORAGE_ERROR.
+        code: ResponseError,
     },
     /// The topic was there when reading began, and is not any more.
     #[error("topic {topic} was deleted{}", if *created_again { " and created again: its offsets begin anew" } else { "" })]
@@ -161,8 +163,7 @@ impl Error {
     /// Kafka's error code, if the broker refused.
     pub fn code(&self) -> Option<ResponseError> {
         match self {
-            Self::Refused { code, .. } => Some(*code),
-            Self::Unreadable { .. } => Some(ResponseError::KafkaStorageError),
+            Self::Refused { code, .. } | Self::Unreadable { code, .. } => Some(*code),
             Self::Expired { last, .. } => last.code(),
             _ => None,
         }
@@ -178,10 +179,12 @@ impl Error {
 
     /// Whether the same request may succeed later.
     pub fn is_retriable(&self) -> bool {
-        if matches!(self, Self::Expired { .. }) {
-            return false;
+        match self {
+            Self::Expired { .. } => false,
+            // For a producer it is retriable: the batch may have been bent on its way. What is read is damaged on the disk.
+            Self::Unreadable { code, .. } => *code != ResponseError::CorruptMessage,
+            _ => self.is_transport() || self.code().is_some_and(|code| code.is_retriable()),
         }
-        self.is_transport() || self.code().is_some_and(|code| code.is_retriable())
     }
 }
 
@@ -206,4 +209,21 @@ fn refusal(code: ResponseError, message: Option<&str>) -> String {
         }
     };
     plain.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_not_asked_for_again() {
+        let unreadable = |code| Error::Unreadable {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            code,
+        };
+        assert!(!unreadable(ResponseError::CorruptMessage).is_retriable());
+        assert!(unreadable(ResponseError::KafkaStorageError).is_retriable());
+    }
 }
