@@ -1,75 +1,83 @@
 //! A record as JSON, as it is read over HTTP and on the command line. The members are those that are published
 //! (`src/http/publish/record.rs`), so that what was read can be published again.
 
-use std::borrow::Cow;
-
-use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use riverlog_storage::record::StoredRecord;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Text stands as `key` and `value`, bytes that are not UTF-8 as `key_base64` and `value_base64`, nothing as null.
-#[derive(Serialize)]
+/// All of it is written as it is met: of a large record nothing is held a second time.
 pub struct RecordJson<'a> {
     partition: i32,
-    offset: i64,
-    timestamp: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<HeaderJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct HeaderJson<'a> {
-    name: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Option<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
+    record: &'a StoredRecord,
 }
 
 impl<'a> RecordJson<'a> {
     /// The record, as it stands in this partition.
     #[must_use]
     pub fn new(partition: i32, record: &'a StoredRecord) -> Self {
-        let (key, key_base64) = text_or_base64(record.key.as_ref());
-        let (value, value_base64) = text_or_base64(record.value.as_ref());
-        Self {
-            partition,
-            offset: record.offset,
-            timestamp: record.timestamp_ms,
-            key,
-            key_base64,
-            value,
-            value_base64,
-            headers: record.headers.iter().map(header).collect(),
+        Self { partition, record }
+    }
+}
+
+impl Serialize for RecordJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { partition, record } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("partition", partition)?;
+        map.serialize_entry("offset", &record.offset)?;
+        map.serialize_entry("timestamp", &record.timestamp_ms)?;
+        text_or_base64(&mut map, ["key", "key_base64"], record.key.as_ref())?;
+        text_or_base64(&mut map, ["value", "value_base64"], record.value.as_ref())?;
+        if !record.headers.is_empty() {
+            map.serialize_entry("headers", &Headers(&record.headers))?;
         }
+        map.end()
     }
 }
 
-fn header((name, value): &(Bytes, Option<Bytes>)) -> HeaderJson<'_> {
-    let (value, value_base64) = text_or_base64(value.as_ref());
-    HeaderJson {
-        name: String::from_utf8_lossy(name),
-        value,
-        value_base64,
+struct Headers<'a>(&'a [(Bytes, Option<Bytes>)]);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(name, value)| Header {
+            name,
+            value: value.as_ref(),
+        }))
     }
 }
 
-/// What stands under the plain name, and what under the other.
-fn text_or_base64(bytes: Option<&Bytes>) -> (Option<Option<&str>>, Option<String>) {
+struct Header<'a> {
+    name: &'a [u8],
+    value: Option<&'a Bytes>,
+}
+
+impl Serialize for Header<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &String::from_utf8_lossy(self.name))?;
+        text_or_base64(&mut map, ["value", "value_base64"], self.value)?;
+        map.end()
+    }
+}
+
+/// Under the first name if it is text, or nothing, and under the second if it is not.
+fn text_or_base64<M: SerializeMap>(map: &mut M, names: [&str; 2], bytes: Option<&Bytes>) -> Result<(), M::Error> {
+    let [plain, base64] = names;
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => (Some(None), None),
-        Some((_, Ok(text))) => (Some(Some(text)), None),
-        Some((bytes, Err(_))) => (None, Some(STANDARD.encode(bytes))),
+        None => map.serialize_entry(plain, &()),
+        Some((_, Ok(text))) => map.serialize_entry(plain, text),
+        Some((bytes, Err(_))) => map.serialize_entry(base64, &Base64(bytes)),
+    }
+}
+
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
     }
 }
 

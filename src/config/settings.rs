@@ -136,7 +136,7 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_HTTP_MAX_BODY_BYTES")]
     pub http_max_body_bytes: Option<u64>,
 
-    /// What all HTTP request bodies, and answers with records (half of it at most), may hold in memory, in bytes, 1048576 to 1099511627776 [default: 268435456]
+    /// What all HTTP request bodies (one half) and answers (the other) may hold in memory, in bytes, 1048576 to 1099511627776 [default: 268435456]
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_HTTP_MEMORY_BYTES")]
     pub http_memory_bytes: Option<u64>,
 

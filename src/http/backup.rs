@@ -37,8 +37,8 @@ pub async fn backup(State(http): State<Arc<Http>>) -> Result<Response, Problem> 
     // It takes a checkpoint.
     let begun = tokio::task::spawn_blocking(move || storage.backup().map(|backup| (storage, backup)));
     let (storage, backup) = begun.await.map_err(|error| Problem::internal(error.to_string()))??;
-    let mut held = http.memory.reserve();
-    held.grow_to((CHUNKS + 2) * CHUNK_BYTES + backup.manifest().len() + FILE_COST_BYTES * backup.files().len())?;
+    let list_bytes = backup.manifest().len() + FILE_COST_BYTES * backup.files().len();
+    let held = http.memory.hold_answer((CHUNKS + 2) * CHUNK_BYTES + list_bytes)?;
     let name = format!("attachment; filename=\"riverlog-{}.tar\"", backup.lsn());
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut out = Chunks {

@@ -1,14 +1,29 @@
-//! One budget for what request bodies and the answers of reads hold in memory, over all connections.
+//! The budget for what request bodies and answers hold in memory, over all connections.
+//!
+//! Bodies have one half of it and answers the other, of which a part is for small ones: whoever does not read what he asked for
+//! refuses nothing to those who publish, and little to others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::problem::Problem;
 
+/// Small answers have this part of the whole budget for themselves…
+const PART_FOR_SMALL: usize = 8;
+/// …and are not larger than this.
+const SMALL_BYTES: usize = 64 << 10;
+
 /// Bytes that may still be taken. A request that finds too few is refused and told to come back: waiting here
 /// would let requests that hold some bytes each wait for one another.
 #[derive(Clone, Debug)]
 pub struct Memory {
+    bodies: Part,
+    answers: Part,
+    small_answers: Part,
+}
+
+#[derive(Clone, Debug)]
+struct Part {
     free_bytes: Arc<AtomicUsize>,
     all_bytes: usize,
 }
@@ -16,85 +31,121 @@ pub struct Memory {
 /// Bytes taken from a [`Memory`], given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
-    memory: Memory,
+    part: Part,
     bytes: usize,
-    /// So much of the budget is not for this one.
-    left_bytes: usize,
 }
 
 impl Memory {
     /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
+        let (for_bodies, for_small) = (bytes / 2, bytes / PART_FOR_SMALL);
+        Self {
+            bodies: Part::new(for_bodies),
+            answers: Part::new(bytes - for_bodies - for_small),
+            small_answers: Part::new(for_small),
+        }
+    }
+
+    /// Tells how many bytes are taken.
+    pub fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let Self {
+            bodies,
+            answers,
+            small_answers,
+        } = self.clone();
+        move || bodies.in_use() + answers.in_use() + small_answers.in_use()
+    }
+
+    /// A reservation for a body that holds nothing yet.
+    pub fn reserve(&self) -> Reservation {
+        self.bodies.reserve()
+    }
+
+    /// What an answer holds until its client has read it.
+    ///
+    /// # Errors
+    /// When there are too few bytes at the moment, or would be if nobody held any.
+    pub fn hold_answer(&self, bytes: usize) -> Result<Reservation, Problem> {
+        if bytes > self.answers.all_bytes {
+            return Err(Problem::answer_too_large(bytes, self.answers.all_bytes));
+        }
+        let parts = [(&self.answers, bytes), (&self.small_answers, SMALL_BYTES)];
+        parts
+            .into_iter()
+            .filter(|(_, most_bytes)| bytes <= *most_bytes)
+            .find_map(|(part, _)| {
+                let mut held = part.reserve();
+                held.take(bytes).then_some(held)
+            })
+            .ok_or_else(busy)
+    }
+
+    /// What all answers that are not small may hold together.
+    pub fn answer_bytes(&self) -> usize {
+        self.answers.all_bytes
+    }
+}
+
+impl Part {
+    fn new(bytes: usize) -> Self {
         Self {
             free_bytes: Arc::new(AtomicUsize::new(bytes)),
             all_bytes: bytes,
         }
     }
 
-    /// Tells how many bytes are taken.
-    pub fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let Self { free_bytes, all_bytes } = self.clone();
-        move || all_bytes.saturating_sub(free_bytes.load(Ordering::Acquire))
+    fn in_use(&self) -> usize {
+        self.all_bytes.saturating_sub(self.free_bytes.load(Ordering::Acquire))
     }
 
-    /// A reservation that holds nothing yet.
-    pub fn reserve(&self) -> Reservation {
+    fn reserve(&self) -> Reservation {
         Reservation {
-            memory: self.clone(),
+            part: self.clone(),
             bytes: 0,
-            left_bytes: 0,
         }
-    }
-
-    /// The same for an answer. However many clients do not read theirs, half of the budget is left for those who publish.
-    pub fn reserve_for_answer(&self) -> Reservation {
-        let mut held = self.reserve();
-        held.left_bytes = self.all_bytes - self.answer_bytes();
-        held
-    }
-
-    /// What all answers together may hold.
-    pub fn answer_bytes(&self) -> usize {
-        self.all_bytes / 2
     }
 }
 
 impl Reservation {
     /// Refuses what could not be held if nobody else held anything: to come back later would not help.
     pub fn check(&self, bytes: usize) -> Result<(), Problem> {
-        let most_bytes = self.memory.all_bytes - self.left_bytes;
-        match (bytes > most_bytes, self.left_bytes) {
-            (false, _) => Ok(()),
-            (true, 0) => Err(Problem::beyond_memory(bytes, most_bytes)),
-            (true, _) => Err(Problem::answer_too_large(bytes, most_bytes)),
+        match bytes > self.part.all_bytes {
+            true => Err(Problem::beyond_memory(bytes, self.part.all_bytes)),
+            false => Ok(()),
         }
     }
 
     /// Takes what is missing to hold `bytes`. Never gives anything back.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         self.check(bytes)?;
-        let more = bytes.saturating_sub(self.bytes);
-        let take = |free: usize| free.checked_sub(more).filter(|free| *free >= self.left_bytes);
-        match self
-            .memory
-            .free_bytes
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
-        {
-            Ok(_) => {
-                self.bytes += more;
-                Ok(())
-            }
-            Err(_) => Err(Problem::busy(
-                "the server holds as many bytes of requests and answers as it may; send the request again a little later",
-            )),
+        match self.take(bytes.saturating_sub(self.bytes)) {
+            true => Ok(()),
+            false => Err(busy()),
         }
+    }
+
+    fn take(&mut self, more: usize) -> bool {
+        let free = &self.part.free_bytes;
+        let is_taken = free
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(more))
+            .is_ok();
+        if is_taken {
+            self.bytes += more;
+        }
+        is_taken
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.memory.free_bytes.fetch_add(self.bytes, Ordering::AcqRel);
+        self.part.free_bytes.fetch_add(self.bytes, Ordering::AcqRel);
     }
+}
+
+fn busy() -> Problem {
+    Problem::busy(
+        "the server holds as many bytes of requests or answers as it may; send the request again a little later",
+    )
 }
 
 #[cfg(test)]
@@ -106,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_comes_back_and_no_more_is_given_than_there_is() {
-        let memory = Memory::new(100);
+        let memory = Memory::new(200);
         let mut first = memory.reserve();
         first.grow_to(60).unwrap();
         first.grow_to(50).unwrap();
@@ -119,22 +170,24 @@ mod tests {
         second.grow_to(40).unwrap();
         drop(first);
         second.grow_to(100).unwrap();
+        assert_eq!(memory.in_use()(), 100);
         drop(second);
-        assert_eq!(memory.free_bytes.load(Ordering::Acquire), 100);
+        assert_eq!(memory.in_use()(), 0);
     }
 
     #[test]
-    fn answers_leave_half_of_it_to_requests() {
-        let memory = Memory::new(100);
-        let mut answers = [memory.reserve_for_answer(), memory.reserve_for_answer()];
-        answers[0].grow_to(30).unwrap();
-        let refused = answers[1].grow_to(21).unwrap_err().status();
-        assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
-        answers[1].grow_to(20).unwrap();
-        let refused = answers[1].grow_to(51).unwrap_err().status();
-        assert_eq!(refused, StatusCode::INSUFFICIENT_STORAGE);
-        memory.reserve().grow_to(50).unwrap();
-        drop(answers);
-        memory.reserve().grow_to(100).unwrap();
+    fn bodies_large_answers_and_small_ones_leave_each_other_alone() {
+        let memory = Memory::new(8 << 20);
+        let refused = |bytes| memory.hold_answer(bytes).unwrap_err().status();
+        assert_eq!(refused((3 << 20) + 1), StatusCode::INSUFFICIENT_STORAGE);
+        let mut body = memory.reserve();
+        body.grow_to(4 << 20).unwrap();
+        let large = memory.hold_answer(3 << 20).unwrap();
+        assert_eq!(refused(SMALL_BYTES + 1), StatusCode::SERVICE_UNAVAILABLE);
+        let small: Vec<_> = (0..16).map(|_| memory.hold_answer(SMALL_BYTES).unwrap()).collect();
+        assert_eq!(refused(1), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(memory.in_use()(), 8 << 20);
+        drop((body, large, small));
+        assert_eq!(memory.in_use()(), 0);
     }
 }

@@ -15,21 +15,21 @@ use serde::ser::{SerializeSeq, Serializer};
 use tokio::sync::Semaphore;
 
 use super::Http;
-use super::memory::Reservation;
+use super::memory::{Memory, Reservation};
 use super::problem::Problem;
 use crate::broker::BrokerError;
 use crate::record_json::RecordJson;
 
 /// An answer ends behind the record that takes its keys, values and headers beyond this…
 const MAX_RECORD_BYTES: usize = 4 << 20;
-/// …or beyond this part of what all answers may hold.
+/// …or beyond this part of what all answers may hold, and before the one that would take its text beyond all of that.
 const PART_FOR_RECORDS: usize = 8;
 /// What is read from the log for one answer.
 const READ_BYTES: usize = 1 << 20;
 /// What is made at a time…
 const CONCURRENT_PAGES: usize = 8;
 /// …each with batches that decompress to no more than this. Larger ones have a turn of their own.
-const SHARED_BATCH_BYTES: usize = 16 << 20;
+const SHARED_BATCH_BYTES: usize = 4 << 20;
 
 /// The turns to make a page.
 #[derive(Debug)]
@@ -117,19 +117,15 @@ async fn in_turn(http: &Http, turns: &Arc<Semaphore>, wanted: &Wanted, batch_byt
     let Ok(turn) = Arc::clone(turns).acquire_owned().await else {
         return Err(PageError::Problem(Problem::busy("the server is ending")));
     };
-    let (broker, wanted, held) = (
-        Arc::clone(&http.broker),
-        wanted.clone(),
-        http.memory.reserve_for_answer(),
-    );
-    let record_bytes = MAX_RECORD_BYTES.min(http.memory.answer_bytes() / PART_FOR_RECORDS);
+    let (broker, wanted, memory) = (Arc::clone(&http.broker), wanted.clone(), http.memory.clone());
+    let record_bytes = MAX_RECORD_BYTES.min(memory.answer_bytes() / PART_FOR_RECORDS);
     // Reading may touch the disk, and decompressing takes its time.
     let making = tokio::task::spawn_blocking(move || {
         // Its client may be gone before it is done.
         let _turn = turn;
         let read = broker.storage().read(wanted.log, wanted.from, READ_BYTES);
         let found = decode(read.map_err(BrokerError::Read)?, &wanted, batch_bytes, record_bytes)?;
-        write(&found, &wanted, held).map_err(PageError::Problem)
+        write(&found, &wanted, &memory).map_err(PageError::Problem)
     });
     match making.await {
         Ok(page) => page,
@@ -144,7 +140,6 @@ struct Found {
     log_start: i64,
     high_watermark: i64,
     records: Vec<StoredRecord>,
-    bytes: usize,
     next_offset: i64,
 }
 
@@ -154,16 +149,15 @@ fn decode(fetched: Fetched, wanted: &Wanted, batch_bytes: usize, record_bytes: u
         log_start: fetched.log_start,
         high_watermark: fetched.high_watermark,
         records: Vec::new(),
-        bytes: 0,
         next_offset: wanted.from,
     };
     let mut rest: Bytes = fetched.data;
-    let mut headers = 0_usize;
+    let (mut bytes, mut headers) = (0, 0);
     while !rest.is_empty() {
         let header = BatchHeader::parse(&rest)?;
         let batch = rest.split_to(header.size_bytes().min(rest.len()));
         if header.is_control() {
-            found.next_offset = found.next_offset.max(header.last_offset() + 1);
+            found.next_offset = found.next_offset.max(behind(&header));
             continue;
         }
         let records = match decode_batch(&batch, batch_bytes) {
@@ -176,18 +170,22 @@ fn decode(fetched: Fetched, wanted: &Wanted, batch_bytes: usize, record_bytes: u
                 continue;
             }
             found.next_offset = record.offset + 1;
-            found.bytes += bytes_of(&record);
+            bytes += bytes_of(&record);
             headers += record.headers.len();
             found.records.push(record);
             // A header without a byte takes its place in memory, too.
-            let held_bytes = found.bytes + headers * size_of::<(Bytes, Option<Bytes>)>();
+            let held_bytes = bytes + headers * size_of::<(Bytes, Option<Bytes>)>();
             if found.records.len() == wanted.limit || held_bytes > record_bytes {
                 return Ok(found);
             }
         }
-        found.next_offset = found.next_offset.max(header.last_offset() + 1);
+        found.next_offset = found.next_offset.max(behind(&header));
     }
     Ok(found)
+}
+
+fn behind(header: &BatchHeader) -> i64 {
+    header.last_offset().saturating_add(1)
 }
 
 /// Of its key, its value and its headers.
@@ -201,37 +199,56 @@ fn bytes_of(record: &StoredRecord) -> usize {
 }
 
 /// As JSON, in memory that is taken before it is written to. How much that is, only writing it can tell: so it is written twice.
-fn write(found: &Found, wanted: &Wanted, mut held: Reservation) -> Result<Page, Problem> {
-    let answer = Answer {
+fn write(found: &Found, wanted: &Wanted, memory: &Memory) -> Result<Page, Problem> {
+    let mut answer = Answer {
         topic: &wanted.topic,
         partition: wanted.partition,
         log_start: found.log_start,
         high_watermark: found.high_watermark,
-        next_offset: found.next_offset,
+        next_offset: i64::MAX,
         records: Records {
             partition: wanted.partition,
-            records: &found.records,
+            records: &[],
         },
     };
-    let mut size = Size(LINE_END.len());
-    to_json(&answer, &mut size)?;
-    held.grow_to(size.0)?;
-    let mut text = Vec::with_capacity(size.0);
+    let mut size_bytes = json_bytes(&answer)? + LINE_END.len();
+    let mut count = 0;
+    for record in &found.records {
+        let with_it = size_bytes + json_bytes(&RecordJson::new(wanted.partition, record))? + ",".len();
+        // The first one is given, or refused, by itself.
+        if count > 0 && with_it > memory.answer_bytes() {
+            break;
+        }
+        size_bytes = with_it;
+        count += 1;
+    }
+    let (given, left) = found.records.split_at(count);
+    answer.next_offset = left.first().map_or(found.next_offset, |record| record.offset);
+    answer.records.records = given;
+    let held = memory.hold_answer(size_bytes)?;
+    let mut text = Vec::with_capacity(size_bytes);
     to_json(&answer, &mut text)?;
     text.extend_from_slice(LINE_END);
     Ok(Page {
         text: Bytes::from_owner(Text { text, _held: held }),
-        records: found.records.len(),
-        bytes: found.bytes,
+        records: count,
+        bytes: given.iter().map(bytes_of).sum(),
     })
 }
 
 /// For people with a terminal.
 const LINE_END: &[u8] = b"\n";
 
-fn to_json(answer: &Answer<'_>, into: &mut impl io::Write) -> Result<(), Problem> {
-    serde_json::to_writer(into, answer)
+fn to_json(value: &impl Serialize, into: &mut impl io::Write) -> Result<(), Problem> {
+    serde_json::to_writer(into, value)
         .map_err(|error| Problem::internal(format!("the answer cannot be written as JSON: {error}")))
+}
+
+/// How many it takes as JSON.
+fn json_bytes(value: &impl Serialize) -> Result<usize, Problem> {
+    let mut size = Size(0);
+    to_json(value, &mut size)?;
+    Ok(size.0)
 }
 
 /// Only counts.

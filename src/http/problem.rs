@@ -73,8 +73,8 @@ impl Problem {
     /// More than all bodies together may hold in memory.
     pub fn beyond_memory(bytes: usize, all_bytes: usize) -> Self {
         let detail = format!(
-            "the body would take {bytes} bytes in memory, and all bodies together may take {all_bytes} \
-             (http_memory_bytes); send fewer records at once"
+            "the body would take {bytes} bytes in memory, and all bodies together may take {all_bytes} (half of \
+             http_memory_bytes); send fewer records at once"
         );
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -87,8 +87,8 @@ impl Problem {
     /// The answer would hold more memory than all answers together may.
     pub fn answer_too_large(bytes: usize, all_bytes: usize) -> Self {
         let detail = format!(
-            "the answer would take {bytes} bytes in memory, and all answers together may take {all_bytes} (half of \
-             http_memory_bytes); ask for fewer records, or read a large one with a Kafka client"
+            "the answer would take {bytes} bytes in memory, and all large answers together may take {all_bytes} (three \
+             eighths of http_memory_bytes): raise that, or, if it is a record, read it with a Kafka client"
         );
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,

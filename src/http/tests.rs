@@ -348,7 +348,7 @@ async fn a_body_that_goes_silent_is_given_up() {
 async fn bodies_are_bounded_one_by_one_and_all_together() {
     let limits = HttpLimits {
         max_body_bytes: 2048,
-        memory_bytes: 4500,
+        memory_bytes: 9000,
         ..HttpLimits::default()
     };
     let site = Site::with(limits, BrokerOptions::default()).await;

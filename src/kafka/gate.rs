@@ -116,7 +116,7 @@ impl Gate {
         &self.buffers
     }
 
-    /// A read has met damage or an error of the disk. Gives how many have, if that is to be logged now.
+    /// A read has met an error of the disk. Gives how many have, if that is to be logged now.
     pub(super) fn one_more_failed_read(&self) -> Option<u64> {
         self.failed_reads.one_more(std::time::Instant::now())
     }

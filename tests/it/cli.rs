@@ -5,9 +5,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use riverlog_client::{Client, Config, Producer, Record, WriterOptions};
+use riverlog_storage::batch::BatchBuilder;
+use riverlog_storage::compression::Compression;
 
 use crate::bad_http::{get, post};
+use crate::bad_records;
 use crate::server::{Server, temp_dir, wait};
+use crate::wire::Wire;
 
 struct Cli {
     server: Server,
@@ -210,7 +214,7 @@ fn a_second_process_does_not_run_a_replay_that_is_running() {
 }
 
 #[test]
-fn a_copy_takes_every_record_that_its_source_took() {
+fn a_copy_takes_the_largest_record_that_its_source_took() {
     let cli = Cli::new();
     cli.ok(&["topic", "create", "t", "--config", "max.message.bytes=4000"], "");
     // With what stands around it, the batch has just as many bytes as it may.
@@ -223,6 +227,28 @@ fn a_copy_takes_every_record_that_its_source_took() {
         cli.ok(&[&["replay", "t", "--quiet", "--to-topic"], replay].concat(), "");
         assert_eq!(cli.ok(&["consume", replay[0]], ""), format!("{largest}\n"));
     }
+    // One that was compressed is larger in the copy.
+    let mut batch = BatchBuilder::new().compression(Compression::Zstd);
+    batch.push(Record {
+        value: Some("x".repeat(8_000).into()),
+        ..Record::default()
+    });
+    let mut wire = Wire::connect(cli.server.kafka);
+    assert_eq!(
+        bad_records::produce(&mut wire, "t", batch.build().unwrap().bytes().to_vec()),
+        (0, 1)
+    );
+    let refused = cli.fails(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "1"]);
+    for part in [
+        "packed/0: the batch with offset 1 of the source's partition 0",
+        "riverlog topic alter packed --config max.message.bytes=",
+        "error code 10",
+    ] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    cli.ok(&["topic", "alter", "packed", "--config", "max.message.bytes=10000"], "");
+    cli.ok(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "1"], "");
+    assert_eq!(cli.ok(&["consume", "packed"], "").len(), 8_001);
 }
 
 #[tokio::test]

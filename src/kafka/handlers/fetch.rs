@@ -27,6 +27,8 @@ const READ_COMMITTED: i8 = 1;
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A reader that wants more than there is looks again after this pause at the earliest, however often somebody writes.
 const REREAD_PAUSE: Duration = Duration::from_millis(2);
+/// Of a batch that is too large by less than this it is not worth a second lookup to know that before.
+const READ_IN_VAIN_BYTES: usize = 64 * 1024;
 
 /// Reads; if that is less than the client's minimum, waits for more until its time is over.
 pub(in crate::kafka) async fn handle(
@@ -91,8 +93,6 @@ struct Outcome {
     bytes: usize,
     /// Something that the client should learn at once.
     urgent: bool,
-    /// There was less room than the client allows, and there may not be more if it waits.
-    limited: bool,
 }
 
 enum Read {
@@ -161,14 +161,13 @@ impl Plan {
 
     fn is_enough(&self, outcome: &Outcome) -> bool {
         outcome.urgent
-            || (outcome.limited && outcome.bytes > 0)
             || outcome.bytes >= self.min_bytes
             || outcome.partitions.is_empty()
-            || self.readable_bytes(outcome) >= self.min_bytes
+            || (outcome.bytes > 0 && self.readable_bytes(outcome) >= self.min_bytes)
     }
 
     /// What there is to read for the client within its limits. As in Kafka, that includes the part of a batch which a limit cuts off,
-    /// though nothing of it is sent: to wait for more would be in vain.
+    /// though nothing of it is sent: to wait for more would be in vain. So it would be where memory was too short for more.
     fn readable_bytes(&self, outcome: &Outcome) -> usize {
         let of = |(wanted, read): (&Wanted, &Read)| match read {
             Read::Data(ends, records) if next_offset(wanted, records) < ends.high_watermark => {
@@ -250,6 +249,7 @@ impl Plan {
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
     let expected = plan.expected_bytes(&ctx.broker);
     if expected == 0 {
+        // What is published in the meantime is for the next pass, which has memory and a turn.
         return Ok(read_all(&ctx.broker, &ctx.gate, plan, 0, false));
     }
     // What an earlier pass read is given back first: who holds memory must not wait for more.
@@ -278,18 +278,17 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
             // Only what was read is kept until it is sent.
             ctx.hold_until_sent(permit.split(outcome.bytes.div_ceil(1024).min(permit.num_permits())));
         }
-        return Ok(Outcome { limited, ..outcome });
+        return Ok(outcome);
     }
 }
 
 /// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
-/// short (the room is limited), that one is not read either; only its size is told.
+/// short (the room is limited), that one is not read either; only its size is told. Without any room there are no batches.
 fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, limited: bool) -> Outcome {
     let mut outcome = Outcome {
         partitions: Vec::new(),
         bytes: 0,
         urgent: false,
-        limited: false,
     };
     let max_bytes = plan.max_bytes.min(room);
     for wanted in plan.partitions() {
@@ -301,8 +300,8 @@ fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, limited: boo
             }
         }
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
-        let room = max_bytes.saturating_sub(outcome.bytes);
-        let read = read_one(broker, gate, wanted, room, outcome.bytes == 0);
+        let rest = max_bytes.saturating_sub(outcome.bytes);
+        let read = read_one(broker, gate, wanted, rest, room > 0 && outcome.bytes == 0);
         match &read {
             Read::Data(_, records) => outcome.bytes += records.len(),
             Read::Diverged(..) | Read::Error(..) => outcome.urgent = true,
@@ -344,8 +343,8 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
         }
     }
     let limit = limit_of(asked).min(room);
-    // Storage gives one batch even if it is too large. What would not be sent shall not be read.
-    let may_be_too_large = limit < topic_config::max_message_bytes(topic, broker.options());
+    // Storage gives one batch even if it is too large. What would not be sent shall not be read, but for what costs no more than to ask.
+    let may_be_too_large = limit + READ_IN_VAIN_BYTES < topic_config::max_message_bytes(topic, broker.options());
     let is_too_large = !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted) > limit);
     if asked.fetch_offset == ends.high_watermark || is_too_large {
         return Read::Data(ends, Bytes::new());
@@ -371,12 +370,14 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
 fn failed(gate: &Gate, log: LogId, error: ReadError) -> Read {
     let range = match &error {
         ReadError::OffsetOutOfRange { start, end, .. } => Some((*start, *end)),
-        error => {
+        ReadError::Io { .. } => {
             if let Some(count) = gate.one_more_failed_read() {
                 tracing::warn!(log, %error, count, "a fetch failed");
             }
             None
         }
+        // The storage tells of damage and of fences when it finds them.
+        ReadError::UnknownLog(_) | ReadError::Fenced { .. } | ReadError::Damaged { .. } => None,
     };
     Read::Error(BrokerError::Read(error).response_error(), range)
 }

@@ -138,6 +138,36 @@ async fn a_first_batch_larger_than_the_room_that_there_is_comes_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_least_bytes_count_also_if_the_limits_allow_more_than_the_memory() {
+    let limits = Limits {
+        response_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let broker = TestBroker::start_with(limits).await;
+    broker
+        .broker
+        .create_topic("t", Some(2), Default::default(), false)
+        .await
+        .unwrap();
+    let mut client = broker.client().await;
+    client.ask(9, &produce(-1, "t", 0, batch(&["a"]))).await;
+    let begun = Instant::now();
+    let request = fetch_partitions(&[(0, 0, 1 << 20), (1, 0, 1 << 20)])
+        .with_max_wait_ms(50)
+        .with_min_bytes(10_000);
+    assert_eq!(sizes(&ask(&mut client, 12, &request).await), [batch(&["a"]).len(), 0]);
+    assert!(begun.elapsed() >= Duration::from_millis(50), "it waited for more");
+    // What the memory cuts off counts.
+    client
+        .ask(9, &produce(-1, "t", 1, batch(&["x".repeat(300_000).as_str()])))
+        .await;
+    let request = request.with_max_wait_ms(PATIENCE.as_millis() as i32);
+    let begun = Instant::now();
+    assert_eq!(sizes(&ask(&mut client, 12, &request).await), [batch(&["a"]).len(), 0]);
+    assert!(begun.elapsed() < PATIENCE, "answered at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_offset_outside_of_the_log_is_answered_with_its_range() {
     let broker = TestBroker::with_topic(1).await;
     let mut client = broker.client().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use riverlog_client::partitioner::partition_for_key;
-use riverlog_client::{Client, Error, Identity, PartitionWriter, Record, StoredRecord, WriterOptions};
+use riverlog_client::{Client, Error, Identity, PartitionWriter, Record, ResponseError, StoredRecord, WriterOptions};
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
@@ -28,8 +28,15 @@ pub(crate) struct Lanes {
     reached: HashMap<Pair, Reached>,
     writers: HashMap<Pair, PartitionWriter>,
     memory: Arc<Semaphore>,
-    outstanding: VecDeque<oneshot::Receiver<Result<i64, Error>>>,
+    outstanding: VecDeque<Outstanding>,
     pub acknowledged: u64,
+}
+
+/// A record that the destination has not answered yet, by where it stands in the source.
+struct Outstanding {
+    partition: i32,
+    offset: i64,
+    answer: oneshot::Receiver<Result<i64, Error>>,
 }
 
 impl Lanes {
@@ -106,6 +113,7 @@ impl Lanes {
             let value = tail::header_value(name, source, record.offset);
             headers.push((Bytes::from_static(HEADER.as_bytes()), Some(value)));
         }
+        let offset = record.offset;
         let record = Record {
             key: record.key,
             value: record.value,
@@ -114,8 +122,12 @@ impl Lanes {
         };
         let permits = u32::try_from(size_bytes.min(MEMORY_BYTES)).unwrap_or(u32::MAX);
         let memory = self.memory.clone().acquire_many_owned(permits).await.ok();
-        let receiver = self.writer(pair).send(record, memory).await?;
-        self.outstanding.push_back(receiver);
+        let answer = self.writer(pair).send(record, memory).await?;
+        self.outstanding.push_back(Outstanding {
+            partition: source,
+            offset,
+            answer,
+        });
         self.settle()
     }
 
@@ -152,11 +164,12 @@ impl Lanes {
     /// Takes the answers that are there.
     pub fn settle(&mut self) -> Result<(), Error> {
         while let Some(oldest) = self.outstanding.front_mut() {
-            match oldest.try_recv() {
+            match oldest.answer.try_recv() {
                 Err(TryRecvError::Empty) => return Ok(()),
                 answer => {
+                    let answer = answer.unwrap_or_else(|_| Err(ended()));
+                    answer.map_err(|error| oldest.explain(error, &self.destination))?;
                     self.outstanding.pop_front();
-                    answer.unwrap_or_else(|_| Err(ended()))?;
                     self.acknowledged += 1;
                 }
             }
@@ -167,13 +180,32 @@ impl Lanes {
     /// Waits for every answer, also after a failure; tells the first one.
     pub async fn finish(&mut self) -> Result<(), Error> {
         let mut first = Ok(());
-        while let Some(receiver) = self.outstanding.pop_front() {
-            match receiver.await.unwrap_or_else(|_| Err(ended())) {
+        while let Some(mut oldest) = self.outstanding.pop_front() {
+            match (&mut oldest.answer).await.unwrap_or_else(|_| Err(ended())) {
                 Ok(_) => self.acknowledged += 1,
-                Err(error) => first = first.and(Err(error)),
+                Err(error) => first = first.and(Err(oldest.explain(error, &self.destination))),
             }
         }
         first
+    }
+}
+
+impl Outstanding {
+    /// What the source has compressed, say, may be too large for a destination with the same limit.
+    fn explain(&self, error: Error, destination: &str) -> Error {
+        let Self { partition, offset, .. } = self;
+        match error {
+            Error::Refused { subject, code, .. } if code == ResponseError::MessageTooLarge => Error::Refused {
+                subject,
+                code,
+                message: Some(format!(
+                    "the batch with offset {offset} of the source's partition {partition} takes more than \
+                     max.message.bytes allows here, where it is not compressed: riverlog topic alter {destination} \
+                     --config max.message.bytes=BYTES, then replay again from this offset"
+                )),
+            },
+            error => error,
+        }
     }
 }
 

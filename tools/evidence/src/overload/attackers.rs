@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -219,8 +219,9 @@ async fn still_open(stream: &TcpStream) -> std::io::Result<()> {
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
-        let readiness = stream.ready(tokio::io::Interest::WRITABLE).await?;
-        if readiness.is_write_closed() {
+        // The server may only shut its side, behind what it has sent.
+        let readiness = stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+        if readiness.is_read_closed() || readiness.is_write_closed() {
             return Ok(());
         }
     }
