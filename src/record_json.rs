@@ -1,6 +1,8 @@
 //! A record as JSON, as it is read over HTTP and on the command line. The members are those that are published
 //! (`src/http/publish/record.rs`), so that what was read can be published again.
 
+use std::fmt::{self, Write};
+
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -57,7 +59,7 @@ struct Header<'a> {
 impl Serialize for Header<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &String::from_utf8_lossy(self.name))?;
+        map.serialize_entry("name", &Lossy(self.name))?;
         text_or_base64(&mut map, ["value", "value_base64"], self.value)?;
         map.end()
     }
@@ -70,6 +72,27 @@ fn text_or_base64<M: SerializeMap>(map: &mut M, names: [&str; 2], bytes: Option<
         None => map.serialize_entry(plain, &()),
         Some((_, Ok(text))) => map.serialize_entry(plain, text),
         Some((bytes, Err(_))) => map.serialize_entry(base64, &Base64(bytes)),
+    }
+}
+
+/// With U+FFFD for what is not UTF-8.
+struct Lossy<'a>(&'a [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Lossy<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -93,10 +116,14 @@ mod tests {
             timestamp_ms: 5,
             key: None,
             value: Some(Bytes::from_static(&[0xff, 0x00])),
-            headers: vec![(Bytes::from("h"), None), (Bytes::from("é"), Some(Bytes::from("1")))],
+            headers: vec![
+                (Bytes::from("h"), None),
+                (Bytes::from("é"), Some(Bytes::from("1"))),
+                (Bytes::from_static(b"a\xffb"), Some(Bytes::new())),
+            ],
         };
         let text = serde_json::to_string(&RecordJson::new(3, &record)).unwrap();
-        let expected = r#"{"partition":3,"offset":7,"timestamp":5,"key":null,"value_base64":"/wA=","headers":[{"name":"h","value":null},{"name":"é","value":"1"}]}"#;
+        let expected = r#"{"partition":3,"offset":7,"timestamp":5,"key":null,"value_base64":"/wA=","headers":[{"name":"h","value":null},{"name":"é","value":"1"},{"name":"a�b","value":""}]}"#;
         assert_eq!(text, expected);
     }
 }

@@ -70,6 +70,7 @@ pub async fn run(args: ProduceArgs) -> anyhow::Result<()> {
         compression: args.compression.into(),
         ..WriterOptions::default()
     };
+    let options = options.fit(&client, &args.topic).await?;
     let producer = Producer::new(&client, options).await?;
     let work = async {
         let sent = tokio::select! {

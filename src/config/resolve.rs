@@ -246,13 +246,14 @@ impl Settings {
         message.fit("kafka_max_request_bytes", request_bytes, 1, REQUEST_OVERHEAD_BYTES)?;
         // A write set takes at most half of a journal file.
         message.fit("journal_file_bytes", storage.journal_file_bytes, 2, 0)?;
-        // A body is in memory once as it came and once as a batch, and half of the memory is for answers.
+        // A body is in memory once as it came and once as a batch, and half of the memory is for answers. As much again is for
+        // what the records take besides their bytes, and for the next line of a stream.
         let mut body = Limit {
             name: "http_max_body_bytes",
             given: self.http_max_body_bytes,
             value: &mut http.max_body_bytes,
         };
-        body.fit("http_memory_bytes", http.memory_bytes as u64, 4, 0)
+        body.fit("http_memory_bytes", http.memory_bytes as u64, 8, 0)
     }
 }
 

@@ -159,7 +159,7 @@ fn a_limit_that_another_setting_makes_impossible_is_refused_with_what_would_do()
         ),
         (
             &["--http-max-body-bytes=104857600", "--http-memory-bytes=1048576"],
-            "lower `http_max_body_bytes` to 262144 or raise `http_memory_bytes` to 419430400",
+            "lower `http_max_body_bytes` to 131072 or raise `http_memory_bytes` to 838860800",
         ),
     ] {
         let error = flags(args).resolve().unwrap_err().to_string();
@@ -179,5 +179,5 @@ fn a_default_gives_way_to_what_was_given() {
     let half = 1 << 19;
     assert_eq!(config.kafka.max_frame_bytes, half);
     assert_eq!(config.broker.max_message_bytes, half - 1024);
-    assert_eq!(config.http.max_body_bytes, half / 2);
+    assert_eq!(config.http.max_body_bytes, half / 4);
 }

@@ -25,8 +25,6 @@ use crate::shutdown::Token;
 const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that wait for the connection.
 const CHUNKS: usize = 2;
-/// Of memory, for a file's name in the backup, in what it pins, and in the list at the end.
-const FILE_COST_BYTES: usize = 512;
 
 /// The handler.
 ///
@@ -37,8 +35,6 @@ pub async fn backup(State(http): State<Arc<Http>>) -> Result<Response, Problem> 
     // It takes a checkpoint.
     let begun = tokio::task::spawn_blocking(move || storage.backup().map(|backup| (storage, backup)));
     let (storage, backup) = begun.await.map_err(|error| Problem::internal(error.to_string()))??;
-    let list_bytes = backup.manifest().len() + FILE_COST_BYTES * backup.files().len();
-    let held = http.memory.hold_answer((CHUNKS + 2) * CHUNK_BYTES + list_bytes)?;
     let name = format!("attachment; filename=\"riverlog-{}.tar\"", backup.lsn());
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut out = Chunks {
@@ -49,7 +45,6 @@ pub async fn backup(State(http): State<Arc<Http>>) -> Result<Response, Problem> 
         runtime: Handle::current(),
     };
     tokio::task::spawn_blocking(move || {
-        let _held = held;
         let lsn = backup.lsn();
         tracing::info!(lsn, files = backup.files().len(), "a backup is being taken");
         match archive::write(&backup, damages(&storage, &backup), &mut out) {

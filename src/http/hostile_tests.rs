@@ -294,7 +294,7 @@ async fn answers_that_nobody_reads_leave_memory_to_bodies_and_to_small_answers()
     while open.site.http.metrics.http.connections.get() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(open.site.http.memory.in_use()(), 0);
+    assert_eq!(open.site.http.memory.in_use(), 0);
     let answer = open.last_words(last.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     open.end().await;

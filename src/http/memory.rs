@@ -1,12 +1,13 @@
-//! The budget for what request bodies and answers hold in memory, over all connections.
+//! The budget for what request bodies and answers with records hold in memory, over all connections.
 //!
-//! Bodies have one half of it and answers the other, of which a part is for small ones: whoever does not read what he asked for
-//! refuses nothing to those who publish, and little to others.
+//! Bodies have one half of it and answers the other, of which a part is for small ones: large answers that nobody reads refuse
+//! nothing to those who publish, and no small answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::problem::Problem;
+use crate::metrics::Metrics;
 
 /// Small answers have this part of the whole budget for themselves…
 const PART_FOR_SMALL: usize = 8;
@@ -46,19 +47,31 @@ impl Memory {
         }
     }
 
-    /// Tells how many bytes are taken.
-    pub fn in_use(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let Self {
-            bodies,
-            answers,
-            small_answers,
-        } = self.clone();
-        move || bodies.in_use() + answers.in_use() + small_answers.in_use()
+    /// Shows how many bytes of each part are taken.
+    pub fn watch(&self, metrics: &Metrics) {
+        for (holder, parts) in [
+            ("http_bodies", vec![self.bodies.clone()]),
+            ("http_answers", vec![self.answers.clone(), self.small_answers.clone()]),
+        ] {
+            let all_bytes = parts.iter().map(|part| part.all_bytes).sum();
+            metrics.watch_memory(holder, all_bytes, move || parts.iter().map(Part::in_use).sum());
+        }
+    }
+
+    /// How many bytes are taken.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.bodies.in_use() + self.answers.in_use() + self.small_answers.in_use()
     }
 
     /// A reservation for a body that holds nothing yet.
-    pub fn reserve(&self) -> Reservation {
+    pub fn hold_body(&self) -> Reservation {
         self.bodies.reserve()
+    }
+
+    /// What all bodies may hold together.
+    pub fn most_body_bytes(&self) -> usize {
+        self.bodies.all_bytes
     }
 
     /// What an answer holds until its client has read it.
@@ -69,19 +82,13 @@ impl Memory {
         if bytes > self.answers.all_bytes {
             return Err(Problem::answer_too_large(bytes, self.answers.all_bytes));
         }
-        let parts = [(&self.answers, bytes), (&self.small_answers, SMALL_BYTES)];
-        parts
-            .into_iter()
-            .filter(|(_, most_bytes)| bytes <= *most_bytes)
-            .find_map(|(part, _)| {
-                let mut held = part.reserve();
-                held.take(bytes).then_some(held)
-            })
-            .ok_or_else(busy)
+        let small = (bytes <= SMALL_BYTES).then_some(&self.small_answers);
+        let mut parts = [Some(&self.answers), small].into_iter().flatten();
+        parts.find_map(|part| part.take(bytes)).ok_or_else(busy)
     }
 
-    /// What all answers that are not small may hold together.
-    pub fn answer_bytes(&self) -> usize {
+    /// What all answers that are not small may hold together, and so the most that one may.
+    pub fn most_answer_bytes(&self) -> usize {
         self.answers.all_bytes
     }
 }
@@ -103,6 +110,11 @@ impl Part {
             part: self.clone(),
             bytes: 0,
         }
+    }
+
+    fn take(&self, bytes: usize) -> Option<Reservation> {
+        let mut held = self.reserve();
+        held.take(bytes).then_some(held)
     }
 }
 
@@ -158,10 +170,10 @@ mod tests {
     #[test]
     fn what_is_taken_comes_back_and_no_more_is_given_than_there_is() {
         let memory = Memory::new(200);
-        let mut first = memory.reserve();
+        let mut first = memory.hold_body();
         first.grow_to(60).unwrap();
         first.grow_to(50).unwrap();
-        let mut second = memory.reserve();
+        let mut second = memory.hold_body();
         assert_eq!(
             second.grow_to(41).unwrap_err().status(),
             StatusCode::SERVICE_UNAVAILABLE
@@ -170,9 +182,9 @@ mod tests {
         second.grow_to(40).unwrap();
         drop(first);
         second.grow_to(100).unwrap();
-        assert_eq!(memory.in_use()(), 100);
+        assert_eq!(memory.in_use(), 100);
         drop(second);
-        assert_eq!(memory.in_use()(), 0);
+        assert_eq!(memory.in_use(), 0);
     }
 
     #[test]
@@ -180,14 +192,14 @@ mod tests {
         let memory = Memory::new(8 << 20);
         let refused = |bytes| memory.hold_answer(bytes).unwrap_err().status();
         assert_eq!(refused((3 << 20) + 1), StatusCode::INSUFFICIENT_STORAGE);
-        let mut body = memory.reserve();
+        let mut body = memory.hold_body();
         body.grow_to(4 << 20).unwrap();
         let large = memory.hold_answer(3 << 20).unwrap();
         assert_eq!(refused(SMALL_BYTES + 1), StatusCode::SERVICE_UNAVAILABLE);
         let small: Vec<_> = (0..16).map(|_| memory.hold_answer(SMALL_BYTES).unwrap()).collect();
         assert_eq!(refused(1), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(memory.in_use()(), 8 << 20);
+        assert_eq!(memory.in_use(), 8 << 20);
         drop((body, large, small));
-        assert_eq!(memory.in_use()(), 0);
+        assert_eq!(memory.in_use(), 0);
     }
 }

@@ -54,7 +54,7 @@ impl Http {
     /// The HTTP side of a broker.
     pub fn new(broker: Arc<Broker>, metrics: Metrics, limits: HttpLimits, shutdown: Token) -> Arc<Self> {
         let memory = Memory::new(limits.memory_bytes);
-        metrics.watch_memory("http", limits.memory_bytes, memory.in_use());
+        memory.watch(&metrics);
         Arc::new(Self {
             broker,
             metrics,

@@ -22,13 +22,13 @@ use crate::record_json::RecordJson;
 
 /// An answer ends behind the record that takes its keys, values and headers beyond this…
 const MAX_RECORD_BYTES: usize = 4 << 20;
-/// …or beyond this part of what all answers may hold, and before the one that would take its text beyond all of that.
+/// …or beyond this part of what all large answers may hold, and before the one that would take its text beyond all of that.
 const PART_FOR_RECORDS: usize = 8;
 /// What is read from the log for one answer.
 const READ_BYTES: usize = 1 << 20;
 /// What is made at a time…
 const CONCURRENT_PAGES: usize = 8;
-/// …each with batches that decompress to no more than this. Larger ones have a turn of their own.
+/// …each with batches that decompress to no more than this, of which it may hold two. Larger ones have a turn of their own.
 const SHARED_BATCH_BYTES: usize = 4 << 20;
 
 /// The turns to make a page.
@@ -118,7 +118,7 @@ async fn in_turn(http: &Http, turns: &Arc<Semaphore>, wanted: &Wanted, batch_byt
         return Err(PageError::Problem(Problem::busy("the server is ending")));
     };
     let (broker, wanted, memory) = (Arc::clone(&http.broker), wanted.clone(), http.memory.clone());
-    let record_bytes = MAX_RECORD_BYTES.min(memory.answer_bytes() / PART_FOR_RECORDS);
+    let record_bytes = MAX_RECORD_BYTES.min(memory.most_answer_bytes() / PART_FOR_RECORDS);
     // Reading may touch the disk, and decompressing takes its time.
     let making = tokio::task::spawn_blocking(move || {
         // Its client may be gone before it is done.
@@ -169,7 +169,7 @@ fn decode(fetched: Fetched, wanted: &Wanted, batch_bytes: usize, record_bytes: u
             if record.offset < found.next_offset {
                 continue;
             }
-            found.next_offset = record.offset + 1;
+            found.next_offset = record.offset.saturating_add(1);
             bytes += bytes_of(&record);
             headers += record.headers.len();
             found.records.push(record);
@@ -216,7 +216,7 @@ fn write(found: &Found, wanted: &Wanted, memory: &Memory) -> Result<Page, Proble
     for record in &found.records {
         let with_it = size_bytes + json_bytes(&RecordJson::new(wanted.partition, record))? + ",".len();
         // The first one is given, or refused, by itself.
-        if count > 0 && with_it > memory.answer_bytes() {
+        if count > 0 && with_it > memory.most_answer_bytes() {
             break;
         }
         size_bytes = with_it;

@@ -240,15 +240,25 @@ fn a_copy_takes_the_largest_record_that_its_source_took() {
     );
     let refused = cli.fails(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "1"]);
     for part in [
-        "packed/0: the batch with offset 1 of the source's partition 0",
+        "packed/0: the record at offset 1 of the source's partition 0",
         "riverlog topic alter packed --config max.message.bytes=",
         "error code 10",
     ] {
         assert!(refused.contains(part), "{refused}");
     }
+    // Batches grow to what the destination takes, not beyond.
+    for _ in 0..20 {
+        post(cli.server.http, "/topics/t/records", "text/plain", &largest);
+    }
+    cli.ok(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "2"], "");
+    assert_eq!(cli.ok(&["consume", "packed"], "").lines().count(), 20);
+    let lines = format!("{}\n", &largest[..1000]).repeat(50);
+    cli.ok(&["produce", "t"], &lines);
     cli.ok(&["topic", "alter", "packed", "--config", "max.message.bytes=10000"], "");
     cli.ok(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "1"], "");
-    assert_eq!(cli.ok(&["consume", "packed"], "").len(), 8_001);
+    let all = cli.ok(&["consume", "packed"], "");
+    assert_eq!(all.lines().filter(|line| line.len() == 8_000).count(), 1);
+    assert_eq!(all.lines().count(), 20 + 1 + 20 + 50);
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn raw(
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let mut publish = raw::record(query, headers, http.now_ms())?;
-    let mut held = http.memory.reserve();
+    let mut held = http.memory.hold_body();
     let limits = &http.limits;
     let value = body::whole(
         body,
@@ -144,7 +144,7 @@ async fn document(
     partition: Option<u32>,
     body: &mut Body,
 ) -> Result<Response, Problem> {
-    let mut held = http.memory.reserve();
+    let mut held = http.memory.hold_body();
     let limits = &http.limits;
     let body = body::whole(
         body,

@@ -25,6 +25,8 @@ use crate::http::{Http, body, json};
 const BATCH_BYTES: usize = 512 << 10;
 /// or has this many records,
 const BATCH_RECORDS: usize = 5_000;
+/// or takes this part of the memory that all bodies have,
+const PART_FOR_BATCH: usize = 8;
 /// or when the client pauses for this long: what a live stream has sent should not wait for what it will send.
 const LINGER: Duration = Duration::from_millis(5);
 /// What a record takes in memory besides its text.
@@ -45,7 +47,7 @@ pub async fn publish(
         pending: Batch::default(),
         in_flight: None,
         accepted: Accepted::default(),
-        held: http.memory.reserve(),
+        held: http.memory.hold_body(),
     };
     let read = stream.read(body).await;
     // What came before a failure is written all the same; a failure to write it comes first in the stream.
@@ -146,6 +148,7 @@ impl Stream {
                 Err(_) if !self.pending.records.is_empty() => self.flush().await?,
                 Err(_) => return Err(self.lines.cut_short(Problem::body_timeout(patience))),
             }
+            self.make_room().await?;
             let cost = self.cost();
             self.held
                 .grow_to(cost)
@@ -179,26 +182,28 @@ impl Stream {
         }
         self.pending.bytes += line.len();
         self.pending.records.push(publish);
-        if self.pending.bytes >= BATCH_BYTES || self.pending.records.len() >= BATCH_RECORDS {
+        if self.pending.bytes >= BATCH_BYTES
+            || self.pending.records.len() >= BATCH_RECORDS
+            || self.pending.cost() >= self.http.memory.most_body_bytes() / PART_FOR_BATCH
+        {
+            self.make_room().await?;
             self.held.grow_to(self.cost())?;
             self.flush().await?;
         }
         Ok(())
     }
 
+    /// If there is too little memory for all that is held, what is on its way to the disk arrives first.
+    async fn make_room(&mut self) -> Result<(), Problem> {
+        match self.held.grow_to(self.cost()) {
+            Ok(()) => Ok(()),
+            Err(_) => self.settle().await,
+        }
+    }
+
     /// Sends the pending batch on its way, once the one before it has arrived.
     async fn flush(&mut self) -> Result<(), Problem> {
-        // A failure stays in `in_flight` for `finish` to report, with its own line.
-        if let Some(batch) = &mut self.in_flight {
-            let outcome = (&mut batch.append).await;
-            let first_line = batch.first_line;
-            self.in_flight = None;
-            if let Err(problem) = self.arrived(outcome) {
-                self.lines.number = first_line;
-                self.pending = Batch::default();
-                return Err(problem);
-            }
-        }
+        self.settle().await?;
         let topic = match self.to.topic(&self.http.broker).await {
             Ok(topic) => topic,
             Err(error) => {
@@ -215,6 +220,21 @@ impl Stream {
             // A task of its own, so that a client which hangs up does not leave a batch half handed over.
             append: tokio::spawn(async move { http.append(&topic, batch.records, batch.bytes).await }),
         });
+        Ok(())
+    }
+
+    /// Waits for the batch that is on its way. If it fails, nothing behind it is sent.
+    async fn settle(&mut self) -> Result<(), Problem> {
+        if let Some(batch) = &mut self.in_flight {
+            let outcome = (&mut batch.append).await;
+            let first_line = batch.first_line;
+            self.in_flight = None;
+            if let Err(problem) = self.arrived(outcome) {
+                self.lines.number = first_line;
+                self.pending = Batch::default();
+                return Err(problem);
+            }
+        }
         Ok(())
     }
 

@@ -27,7 +27,8 @@ const READ_COMMITTED: i8 = 1;
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A reader that wants more than there is looks again after this pause at the earliest, however often somebody writes.
 const REREAD_PAUSE: Duration = Duration::from_millis(2);
-/// Of a batch that is too large by less than this it is not worth a second lookup to know that before.
+/// Clients whose limit is smaller than the topic's by less than this (librdkafka's is, by 12 bytes) spare themselves a second
+/// lookup in every partition.
 const READ_IN_VAIN_BYTES: usize = 64 * 1024;
 
 /// Reads; if that is less than the client's minimum, waits for more until its time is over.
@@ -46,24 +47,22 @@ pub(in crate::kafka) async fn handle(
     let mut result = read(ctx, &plan).await?;
     if !plan.is_enough(&result) && !wait.is_zero() {
         let watch = ctx.broker.watch(&plan.logs());
+        // While it waits, be it for memory, it holds nothing: others may need that, and what comes is read anew.
+        drop(result);
+        let mut is_last = false;
         loop {
-            // Once more after the watch was created: what was published in between would otherwise go unnoticed.
+            // At first because of what was published before there was a watch.
             result = read(ctx, &plan).await?;
-            if plan.is_enough(&result) {
+            if is_last || plan.is_enough(&result) {
                 break;
             }
-            // While it waits it holds nothing: others may need the memory, and what comes is read anew.
             drop(result);
             ctx.hold_until_sent(None);
-            let changed = tokio::select! {
-                changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
-                () = ctx.token.requested() => false,
+            is_last = tokio::select! {
+                changed = timeout_at(deadline, watch.changed()) => changed.is_err(),
+                () = ctx.token.requested() => true,
             };
-            if !changed {
-                result = read(ctx, &plan).await?;
-                break;
-            }
-            if plan.min_bytes > 1 {
+            if !is_last && plan.min_bytes > 1 {
                 tokio::time::sleep_until(deadline.min(Instant::now() + REREAD_PAUSE)).await;
             }
         }
@@ -87,6 +86,7 @@ struct Wanted {
 }
 
 /// What one pass over the partitions found.
+#[derive(Default)]
 struct Outcome {
     /// In the plan's order.
     partitions: Vec<Read>,
@@ -252,17 +252,17 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
         // What is published in the meantime is for the next pass, which has memory and a turn.
         return Ok(read_all(&ctx.broker, &ctx.gate, plan, 0, false));
     }
-    // What an earlier pass read is given back first: who holds memory must not wait for more.
+    // That of an earlier pass is given back, like what it had read.
     ctx.hold_until_sent(None);
     let (mut room, mut permit) = ctx.gate.admit_part_of_response(expected).await;
-    let limited = room < expected;
+    let is_short = room < expected;
     loop {
         let turn = ctx.gate.turn_to_read().await;
         let (broker, gate, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(&ctx.gate), Arc::clone(plan));
         let reading = tokio::task::spawn_blocking(move || {
             // The turn and the memory are taken until it is done, also if its client is gone before that.
             let _turn = turn;
-            (read_all(&broker, &gate, &task_plan, room, limited), permit)
+            (read_all(&broker, &gate, &task_plan, room, is_short), permit)
         });
         let (outcome, admitted) = reading
             .await
@@ -283,16 +283,12 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
 }
 
 /// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
-/// short (the room is limited), that one is not read either; only its size is told. Without any room there are no batches.
-fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, limited: bool) -> Outcome {
-    let mut outcome = Outcome {
-        partitions: Vec::new(),
-        bytes: 0,
-        urgent: false,
-    };
+/// short, that one is not read either; only its size is told. Without any room there are no batches.
+fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, is_short: bool) -> Outcome {
+    let mut outcome = Outcome::default();
     let max_bytes = plan.max_bytes.min(room);
     for wanted in plan.partitions() {
-        if limited && outcome.bytes == 0 {
+        if is_short && outcome.bytes == 0 {
             let first_bytes = first_batch_bytes(broker, wanted);
             if first_bytes > room {
                 outcome.bytes = first_bytes;
@@ -343,7 +339,8 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
         }
     }
     let limit = limit_of(asked).min(room);
-    // Storage gives one batch even if it is too large. What would not be sent shall not be read, but for what costs no more than to ask.
+    // Storage gives one batch even if it is too large. What would not be sent shall not be read, unless it is read in vain so
+    // rarely that asking each time costs more.
     let may_be_too_large = limit + READ_IN_VAIN_BYTES < topic_config::max_message_bytes(topic, broker.options());
     let is_too_large = !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted) > limit);
     if asked.fetch_offset == ends.high_watermark || is_too_large {
@@ -370,13 +367,13 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
 fn failed(gate: &Gate, log: LogId, error: ReadError) -> Read {
     let range = match &error {
         ReadError::OffsetOutOfRange { start, end, .. } => Some((*start, *end)),
-        ReadError::Io { .. } => {
+        ReadError::Io { .. } | ReadError::Damaged { retriable: true, .. } => {
             if let Some(count) = gate.one_more_failed_read() {
                 tracing::warn!(log, %error, count, "a fetch failed");
             }
             None
         }
-        // The storage tells of damage and of fences when it finds them.
+        // The storage tells of fences, and of damage that stays, when it finds them.
         ReadError::UnknownLog(_) | ReadError::Fenced { .. } | ReadError::Damaged { .. } => None,
     };
     Read::Error(BrokerError::Read(error).response_error(), range)

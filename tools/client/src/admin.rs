@@ -131,6 +131,13 @@ impl Client {
         Ok(configs)
     }
 
+    /// What a batch of the topic may take, in bytes, if the cluster says so.
+    pub(crate) async fn max_message_bytes(&self, name: &str) -> Result<Option<usize>, Error> {
+        let configs = self.topic_configs(name).await?;
+        let limit = configs.into_iter().find(|config| config.name == "max.message.bytes");
+        Ok(limit.and_then(|limit| limit.value?.parse().ok()))
+    }
+
     /// Sets configs (`Some`) or puts them back to their defaults (`None`).
     pub async fn alter_topic_configs(&self, name: &str, changes: &[(String, Option<String>)]) -> Result<(), Error> {
         let configs = changes.iter().map(|(name, value)| {

@@ -60,6 +60,17 @@ impl Default for WriterOptions {
     }
 }
 
+impl WriterOptions {
+    /// With batches that are no larger than the topic takes. A record that is larger by itself is still refused.
+    pub async fn fit(self, client: &Client, topic: &str) -> Result<Self, Error> {
+        let limit = client.max_message_bytes(topic).await?;
+        Ok(Self {
+            max_batch_bytes: self.max_batch_bytes.min(limit.unwrap_or(usize::MAX)),
+            ..self
+        })
+    }
+}
+
 /// What an acknowledged batch is reported as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchAcked {

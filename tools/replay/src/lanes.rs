@@ -23,6 +23,7 @@ pub(crate) struct Lanes {
     name: Option<String>,
     destination: String,
     destination_partitions: u32,
+    options: WriterOptions,
     same_partitions: bool,
     producers: HashMap<i32, i64>,
     reached: HashMap<Pair, Reached>,
@@ -48,11 +49,16 @@ impl Lanes {
             .zip(&claim.producer_ids)
             .map(|(span, id)| (span.partition, *id))
             .collect();
+        let options = WriterOptions {
+            shared_identity: true,
+            ..WriterOptions::default()
+        };
         let mut lanes = Self {
             client: client.clone(),
             name: name.map(str::to_owned),
             destination: claim.destination.clone(),
             destination_partitions: u32::try_from(claim.destination_starts.len())?.max(1),
+            options: options.fit(client, &claim.destination).await?,
             same_partitions: claim.same_partitions,
             producers,
             reached: HashMap::new(),
@@ -153,11 +159,7 @@ impl Lanes {
                 // After 2^31 - 1 comes 0.
                 next_sequence: reached.map_or(0, |at| at.sequence.checked_add(1).unwrap_or(0)),
             };
-            let options = WriterOptions {
-                shared_identity: true,
-                ..WriterOptions::default()
-            };
-            PartitionWriter::start(&self.client, &self.destination, destination, identity, options)
+            PartitionWriter::start(&self.client, &self.destination, destination, identity, self.options)
         })
     }
 
@@ -168,8 +170,10 @@ impl Lanes {
                 Err(TryRecvError::Empty) => return Ok(()),
                 answer => {
                     let answer = answer.unwrap_or_else(|_| Err(ended()));
-                    answer.map_err(|error| oldest.explain(error, &self.destination))?;
+                    let outcome = answer.map_err(|error| oldest.explain(error, &self.destination));
+                    // Nobody may wait for it once more, whatever it was.
                     self.outstanding.pop_front();
+                    outcome?;
                     self.acknowledged += 1;
                 }
             }
@@ -191,7 +195,7 @@ impl Lanes {
 }
 
 impl Outstanding {
-    /// What the source has compressed, say, may be too large for a destination with the same limit.
+    /// What the source has compressed, say, may be too large for a destination with the same limit. Then it travels alone.
     fn explain(&self, error: Error, destination: &str) -> Error {
         let Self { partition, offset, .. } = self;
         match error {
@@ -199,9 +203,9 @@ impl Outstanding {
                 subject,
                 code,
                 message: Some(format!(
-                    "the batch with offset {offset} of the source's partition {partition} takes more than \
-                     max.message.bytes allows here, where it is not compressed: riverlog topic alter {destination} \
-                     --config max.message.bytes=BYTES, then replay again from this offset"
+                    "the record at offset {offset} of the source's partition {partition} takes more, with what stands \
+                     around it and not compressed, than max.message.bytes allows here: \
+                     riverlog topic alter {destination} --config max.message.bytes=BYTES"
                 )),
             },
             error => error,

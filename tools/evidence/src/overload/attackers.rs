@@ -219,7 +219,7 @@ async fn still_open(stream: &TcpStream) -> std::io::Result<()> {
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
-        // The server may only shut its side, behind what it has sent.
+        // The end of the connection may stand behind an answer that is not read here.
         let readiness = stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
         if readiness.is_read_closed() || readiness.is_write_closed() {
             return Ok(());
