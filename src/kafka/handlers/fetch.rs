@@ -3,26 +3,24 @@
 //! Fetch sessions are refused by answering with session id 0, which every client understands: each request then names all
 //! of its partitions. There are no transactions yet, so the last stable offset is the high watermark.
 
-use std::collections::HashSet;
+mod plan;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use riverlog_storage::batch::BatchHeader;
-use riverlog_storage::{LogEnds, LogId, ReadError, Topic};
+use riverlog_storage::{LogEnds, LogId, ReadError};
 use tokio::time::{Instant, timeout_at};
 
+use self::plan::{Outcome, Plan, Read, Wanted, limit_of};
 use super::Partition;
 use crate::broker::{Broker, BrokerError, topic_config};
-use crate::kafka::fetch_response::{InParts, TOPIC_IDS};
+use crate::kafka::fetch_response::InParts;
 use crate::kafka::gate::Gate;
 use crate::kafka::{Context, HandlerError};
 
-const READ_COMMITTED: i8 = 1;
 /// Nobody needs to wait longer without asking again.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A reader that wants more than there is looks again after this pause at the earliest, however often somebody writes.
@@ -47,202 +45,34 @@ pub(in crate::kafka) async fn handle(
     let mut result = read(ctx, &plan).await?;
     if !plan.is_enough(&result) && !wait.is_zero() {
         let watch = ctx.broker.watch(&plan.logs());
-        // While it waits, be it for memory, it holds nothing: others may need that, and what comes is read anew.
+        let mut rest = Arc::new(plan.behind(&result));
+        // While it waits, be it for memory, it holds nothing: others may need that.
         drop(result);
-        let mut is_last = false;
         loop {
-            // At first because of what was published before there was a watch.
-            result = read(ctx, &plan).await?;
-            if is_last || plan.is_enough(&result) {
+            // Only what is new: who waits for much must not cost more with all that comes. At first it is what was published
+            // before there was a watch.
+            let more = read(ctx, &rest).await?;
+            if rest.is_enough(&more) {
                 break;
             }
-            drop(result);
+            rest = Arc::new(rest.behind(&more));
+            drop(more);
             ctx.hold_until_sent(None);
-            is_last = tokio::select! {
-                changed = timeout_at(deadline, watch.changed()) => changed.is_err(),
-                () = ctx.token.requested() => true,
+            let changed = tokio::select! {
+                changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
+                () = ctx.token.requested() => false,
             };
-            if !is_last && plan.min_bytes > 1 {
+            if !changed {
+                break;
+            }
+            if plan.min_bytes > 1 {
                 tokio::time::sleep_until(deadline.min(Instant::now() + REREAD_PAUSE)).await;
             }
         }
+        result = read(ctx, &plan).await?;
     }
     ctx.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
     Ok(InParts(plan.answer(result)))
-}
-
-/// What the request asks for, resolved once.
-struct Plan {
-    topics: Vec<(FetchTopic, Vec<Wanted>)>,
-    min_bytes: usize,
-    max_bytes: usize,
-    read_committed: bool,
-}
-
-/// One partition of the request.
-struct Wanted {
-    asked: FetchPartition,
-    target: Result<(Arc<Topic>, LogId), ResponseError>,
-}
-
-/// What one pass over the partitions found.
-#[derive(Default)]
-struct Outcome {
-    /// In the plan's order.
-    partitions: Vec<Read>,
-    bytes: usize,
-    /// Something that the client should learn at once.
-    urgent: bool,
-}
-
-enum Read {
-    Data(LogEnds, Bytes),
-    Diverged(LogEnds, (i32, i64)),
-    Error(ResponseError, Option<(i64, i64)>),
-}
-
-impl Plan {
-    fn new(ctx: &Context, version: i16, request: &FetchRequest) -> Self {
-        let replica = if version >= 15 {
-            request.replica_state.replica_id
-        } else {
-            request.replica_id
-        };
-        let resolve = |topic: &FetchTopic, partition: &FetchPartition| {
-            if replica.0 >= 0 {
-                // There are no followers here that could fetch.
-                return Err(ResponseError::InvalidRequest);
-            }
-            let found = if version >= TOPIC_IDS {
-                ctx.broker.topic_by_id(topic.topic_id)
-            } else {
-                ctx.broker.topic(&topic.topic)
-            };
-            let found = found.map_err(|error| error.response_error())?;
-            let partition = Partition::find(&ctx.broker, &found, partition.partition, partition.current_leader_epoch)?;
-            Ok((found, partition.log))
-        };
-        // One that is named again is not read again.
-        let mut named = HashSet::new();
-        let mut wanted = |topic: &FetchTopic| -> Vec<Wanted> {
-            let is_new = |asked: &&FetchPartition| named.insert((topic.topic.clone(), topic.topic_id, asked.partition));
-            let of = |asked: &FetchPartition| Wanted {
-                target: resolve(topic, asked),
-                asked: asked.clone(),
-            };
-            topic.partitions.iter().filter(is_new).map(of).collect()
-        };
-        let max_bytes = usize::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(ctx.broker.options().max_fetch_bytes);
-        Self {
-            topics: request
-                .topics
-                .iter()
-                .map(|topic| (topic.clone(), wanted(topic)))
-                .collect(),
-            // More than the most that is given never comes.
-            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
-            max_bytes,
-            read_committed: request.isolation_level == READ_COMMITTED,
-        }
-    }
-
-    fn partitions(&self) -> impl Iterator<Item = &Wanted> {
-        self.topics.iter().flat_map(|(_, partitions)| partitions)
-    }
-
-    fn logs(&self) -> Vec<LogId> {
-        self.partitions()
-            .filter_map(|wanted| wanted.target.as_ref().ok())
-            .map(|(_, log)| *log)
-            .collect()
-    }
-
-    fn is_enough(&self, outcome: &Outcome) -> bool {
-        outcome.urgent
-            || outcome.bytes >= self.min_bytes
-            || outcome.partitions.is_empty()
-            || (outcome.bytes > 0 && self.readable_bytes(outcome) >= self.min_bytes)
-    }
-
-    /// What there is to read for the client within its limits. As in Kafka, that includes the part of a batch which a limit cuts off,
-    /// though nothing of it is sent: to wait for more would be in vain. So it would be where memory was too short for more.
-    fn readable_bytes(&self, outcome: &Outcome) -> usize {
-        let of = |(wanted, read): (&Wanted, &Read)| match read {
-            Read::Data(ends, records) if next_offset(wanted, records) < ends.high_watermark => {
-                limit_of(&wanted.asked).max(records.len())
-            }
-            Read::Data(_, records) => records.len(),
-            Read::Diverged(..) | Read::Error(..) => 0,
-        };
-        let readable = self.partitions().zip(&outcome.partitions).map(of);
-        readable.fold(0, usize::saturating_add).min(self.max_bytes)
-    }
-
-    /// How much a pass may read at most, which is nothing while every position is at the end of its log.
-    fn expected_bytes(&self, broker: &Broker) -> usize {
-        let behind = |wanted: &&Wanted| {
-            let Ok((_, log)) = &wanted.target else { return false };
-            broker
-                .storage()
-                .ends(*log)
-                .is_some_and(|ends| ends.high_watermark != wanted.asked.fetch_offset)
-        };
-        let asked = self
-            .partitions()
-            .filter(behind)
-            .map(|wanted| limit_of(&wanted.asked).max(1));
-        asked.fold(0, usize::saturating_add).min(self.max_bytes.max(1))
-    }
-
-    fn answer(&self, outcome: Outcome) -> FetchResponse {
-        let mut reads = outcome.partitions.into_iter();
-        let topics = self.topics.iter().map(|(topic, partitions)| {
-            let partitions = partitions.iter().zip(reads.by_ref());
-            FetchableTopicResponse::default()
-                .with_topic(topic.topic.clone())
-                .with_topic_id(topic.topic_id)
-                .with_partitions(
-                    partitions
-                        .map(|(wanted, read)| self.answer_partition(wanted, read))
-                        .collect(),
-                )
-        });
-        FetchResponse::default().with_responses(topics.collect())
-    }
-
-    fn answer_partition(&self, wanted: &Wanted, read: Read) -> PartitionData {
-        let mut answer = PartitionData::default()
-            .with_partition_index(wanted.asked.partition)
-            .with_high_watermark(-1)
-            .with_records(Some(Bytes::new()))
-            .with_aborted_transactions(None);
-        let ends = match read {
-            Read::Data(ends, records) => {
-                answer.records = Some(records);
-                ends
-            }
-            Read::Diverged(ends, (epoch, end_offset)) => {
-                answer.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
-                ends
-            }
-            Read::Error(error, range) => {
-                // Where the log begins and ends helps a client that asked for an offset outside of it.
-                let (start, end) = range.unwrap_or((-1, -1));
-                return answer
-                    .with_error_code(error.code())
-                    .with_log_start_offset(start)
-                    .with_high_watermark(end)
-                    .with_last_stable_offset(end);
-            }
-        };
-        answer
-            .with_high_watermark(ends.high_watermark)
-            .with_last_stable_offset(ends.high_watermark)
-            .with_log_start_offset(ends.start)
-            .with_aborted_transactions(self.read_committed.then(Vec::new))
-    }
 }
 
 /// One pass over all partitions, within the memory budget, on a thread that may block.
@@ -377,18 +207,4 @@ fn failed(gate: &Gate, log: LogId, error: ReadError) -> Read {
         ReadError::UnknownLog(_) | ReadError::Fenced { .. } | ReadError::Damaged { .. } => None,
     };
     Read::Error(BrokerError::Read(error).response_error(), range)
-}
-
-/// Behind what was read.
-fn next_offset(wanted: &Wanted, records: &Bytes) -> i64 {
-    let (mut next, mut rest) = (wanted.asked.fetch_offset, records.as_ref());
-    while let Ok(header) = BatchHeader::parse(rest) {
-        next = header.last_offset().saturating_add(1);
-        rest = rest.get(header.size_bytes()..).unwrap_or_default();
-    }
-    next
-}
-
-fn limit_of(asked: &FetchPartition) -> usize {
-    usize::try_from(asked.partition_max_bytes).unwrap_or(0)
 }

@@ -301,6 +301,35 @@ async fn a_fetch_does_not_wait_for_what_its_limits_would_not_let_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_waits_for_the_partitions_that_may_have_more_for_it() {
+    let broker = TestBroker::with_topic(2).await;
+    let (mut reader, mut writer) = (broker.client().await, broker.client().await);
+    for _ in 0..3 {
+        writer.ask(9, &produce(-1, "t", 0, batch(&["a"]))).await;
+    }
+    let size = batch(&["a"]).len();
+    let limit = (size + size / 2) as i32;
+    let begun = Instant::now();
+    let request = fetch_partitions(&[(0, 0, limit), (1, 0, 1 << 20)])
+        .with_max_wait_ms(PATIENCE.as_millis() as i32)
+        .with_min_bytes(limit + 2 * size as i32);
+    let sent = reader.send(12, &request).await;
+    // What comes for the first one does not count; what comes for the other one does, piece by piece.
+    for partition in [0, 1, 0, 1] {
+        writer.ask(9, &produce(-1, "t", partition, batch(&["b"]))).await;
+    }
+    let (answered, response) = reader.receive::<FetchRequest>(12).await;
+    assert_eq!(sent, answered);
+    assert_eq!(sizes(&response.responses[0].partitions), [size, 2 * size]);
+    // None of them may have more.
+    let request = fetch_partitions(&[(0, 0, limit), (1, 0, limit)])
+        .with_max_wait_ms(PATIENCE.as_millis() as i32)
+        .with_min_bytes(10 * size as i32);
+    assert_eq!(sizes(&ask(&mut reader, 12, &request).await), [size, size]);
+    assert!(begun.elapsed() < PATIENCE, "answered when there is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_is_named_again_is_not_read_again() {
     let broker = TestBroker::with_topic(2).await;
     let mut client = broker.client().await;

@@ -23,6 +23,8 @@ use crate::state::{epoch_at, log_dir};
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
 const MENDED_BY_START: &str = "nothing to do: the next start makes a new one";
+const DONE_WITHOUT: &str =
+    "nothing to do: whoever reads there goes through the segment instead; but the disk may damage other files, too";
 const REPAIR: &str =
     "`riverlog inspect repair` keeps what continues the log and lifts the fence; `--dry-run` tells what goes";
 const LOST: &str = "it cannot be restored from here: restore a backup, or let consumers go on behind it; everything else is \
@@ -274,11 +276,11 @@ impl Verify<'_> {
             _ if segment.index_entries == 0 => None,
             Ok(Some(index)) => Some(index),
             Ok(None) => {
-                self.problem_at(&index_path, None, at, "does not check", MENDED_BY_START);
+                self.problem_at(&index_path, None, at, "does not check", DONE_WITHOUT);
                 None
             }
             Err(error) => {
-                self.problem_at(&index_path, None, at, error.to_string(), MENDED_BY_START);
+                self.problem_at(&index_path, None, at, error.to_string(), DONE_WITHOUT);
                 None
             }
         };
