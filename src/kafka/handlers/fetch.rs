@@ -45,17 +45,21 @@ pub(in crate::kafka) async fn handle(
     let mut result = read(ctx, &plan).await?;
     if !plan.is_enough(&result) && !wait.is_zero() {
         let watch = ctx.broker.watch(&plan.logs());
-        let mut rest = Arc::new(plan.behind(&result));
+        let mut rest = plan.behind(&result);
         // While it waits, be it for memory, it holds nothing: others may need that.
         drop(result);
-        loop {
+        result = loop {
             // Only what is new: who waits for much must not cost more with all that comes. At first it is what was published
             // before there was a watch.
             let more = read(ctx, &rest).await?;
             if rest.is_enough(&more) {
-                break;
+                if Arc::ptr_eq(&rest, &plan) {
+                    break more;
+                }
+                drop(more);
+                break read(ctx, &plan).await?;
             }
-            rest = Arc::new(rest.behind(&more));
+            rest = rest.behind(&more);
             drop(more);
             ctx.hold_until_sent(None);
             let changed = tokio::select! {
@@ -63,13 +67,12 @@ pub(in crate::kafka) async fn handle(
                 () = ctx.token.requested() => false,
             };
             if !changed {
-                break;
+                break read(ctx, &plan).await?;
             }
             if plan.min_bytes > 1 {
                 tokio::time::sleep_until(deadline.min(Instant::now() + REREAD_PAUSE)).await;
             }
-        }
-        result = read(ctx, &plan).await?;
+        };
     }
     ctx.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
     Ok(InParts(plan.answer(result)))

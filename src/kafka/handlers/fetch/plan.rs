@@ -130,9 +130,12 @@ impl Plan {
             .min(self.max_bytes)
     }
 
-    /// What is still missing, behind what was read. It is only asked how much there is of that: without the partitions of
-    /// which the client does not take more.
-    pub(super) fn behind(&self, outcome: &Outcome) -> Self {
+    /// What is still missing, behind what was read: the same if that was nothing. It is only asked how much there is of it, so the
+    /// partitions are not in it of which the client does not take more.
+    pub(super) fn behind(self: &Arc<Self>, outcome: &Outcome) -> Arc<Self> {
+        if outcome.bytes == 0 {
+            return Arc::clone(self);
+        }
         let readable_bytes = self.readable_bytes(outcome);
         let rest = |(wanted, read): (&Wanted, &Read)| {
             let mut rest = wanted.clone();
@@ -148,12 +151,12 @@ impl Plan {
             let partitions = partitions.iter().zip(reads.by_ref()).filter_map(rest);
             (topic.clone(), partitions.collect())
         });
-        Self {
+        Arc::new(Self {
             topics: topics.collect(),
             min_bytes: self.min_bytes.saturating_sub(readable_bytes),
             max_bytes: self.max_bytes.saturating_sub(readable_bytes),
             read_committed: self.read_committed,
-        }
+        })
     }
 
     fn read<'a>(&'a self, outcome: &'a Outcome) -> impl Iterator<Item = (&'a Wanted, &'a Read)> {
