@@ -247,7 +247,7 @@ impl Settings {
         // A write set takes at most half of a journal file.
         message.fit("journal_file_bytes", storage.journal_file_bytes, 2, 0)?;
         // A body is in memory once as it came and once as a batch, and half of the memory is for answers. As much again is for
-        // what the records take besides their bytes, and for the next line of a stream.
+        // the next line of a stream. (A document of many small records may still take more than all bodies may.)
         let mut body = Limit {
             name: "http_max_body_bytes",
             given: self.http_max_body_bytes,

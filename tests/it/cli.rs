@@ -240,7 +240,7 @@ fn a_copy_takes_the_largest_record_that_its_source_took() {
     );
     let refused = cli.fails(&["replay", "t", "--quiet", "--to-topic", "packed", "--from", "1"]);
     for part in [
-        "packed/0: the record at offset 1 of the source's partition 0",
+        "packed/0: a batch that begins with offset 1 of the source's partition 0",
         "riverlog topic alter packed --config max.message.bytes=",
         "error code 10",
     ] {

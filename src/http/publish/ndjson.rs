@@ -149,10 +149,6 @@ impl Stream {
                 Err(_) => return Err(self.lines.cut_short(Problem::body_timeout(patience))),
             }
             self.make_room().await?;
-            let cost = self.cost();
-            self.held
-                .grow_to(cost)
-                .map_err(|problem| self.lines.cut_short(problem))?;
         }
         match self.lines.rest() {
             Some(line) => self.take(line).await,
@@ -187,18 +183,20 @@ impl Stream {
             || self.pending.cost() >= self.http.memory.most_body_bytes() / PART_FOR_BATCH
         {
             self.make_room().await?;
-            self.held.grow_to(self.cost())?;
             self.flush().await?;
         }
         Ok(())
     }
 
-    /// If there is too little memory for all that is held, what is on its way to the disk arrives first.
+    /// Takes memory for all that is held. If there is too little, what is on its way to the disk arrives first; if that does not
+    /// help, the stream ends behind the lines that were taken.
     async fn make_room(&mut self) -> Result<(), Problem> {
-        match self.held.grow_to(self.cost()) {
-            Ok(()) => Ok(()),
-            Err(_) => self.settle().await,
+        if self.held.grow_to(self.cost()).is_ok() {
+            return Ok(());
         }
+        self.settle().await?;
+        let cost = self.cost();
+        self.held.grow_to(cost).map_err(|problem| self.lines.cut_short(problem))
     }
 
     /// Sends the pending batch on its way, once the one before it has arrived.

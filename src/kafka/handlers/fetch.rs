@@ -66,7 +66,7 @@ pub(in crate::kafka) async fn handle(
                 changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
                 () = ctx.token.requested() => false,
             };
-            if !changed {
+            if !changed || Instant::now() >= deadline {
                 break read(ctx, &plan).await?;
             }
             if plan.min_bytes > 1 {
@@ -176,7 +176,7 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
     // rarely that asking each time costs more.
     let may_be_too_large = limit + READ_IN_VAIN_BYTES < topic_config::max_message_bytes(topic, broker.options());
     let is_too_large = !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted) > limit);
-    if asked.fetch_offset == ends.high_watermark || is_too_large {
+    if asked.fetch_offset == ends.high_watermark || wanted.is_full || is_too_large {
         return Read::Data(ends, Bytes::new());
     }
     match broker

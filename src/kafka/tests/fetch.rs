@@ -321,11 +321,20 @@ async fn a_fetch_waits_for_the_partitions_that_may_have_more_for_it() {
     let (answered, response) = reader.receive::<FetchRequest>(12).await;
     assert_eq!(sent, answered);
     assert_eq!(sizes(&response.responses[0].partitions), [size, 2 * size]);
-    // None of them may have more.
-    let request = fetch_partitions(&[(0, 0, limit), (1, 0, limit)])
-        .with_max_wait_ms(PATIENCE.as_millis() as i32)
-        .with_min_bytes(10 * size as i32);
-    assert_eq!(sizes(&ask(&mut reader, 12, &request).await), [size, size]);
+    // None of them may have more: of the first one there is more than a limit, and all of the second one's limit.
+    let request = |limits: [i32; 2]| {
+        fetch_partitions(&[(0, 0, limits[0]), (1, 1, limits[1])])
+            .with_max_wait_ms(PATIENCE.as_millis() as i32)
+            .with_min_bytes(10 * size as i32)
+    };
+    let response = ask(&mut reader, 12, &request([limit, size as i32])).await;
+    assert_eq!(sizes(&response), [size, size]);
+    // That a topic is gone, it learns also of a partition of which it has enough.
+    reader.send(12, &request([limit, 1 << 20])).await;
+    let id = broker.broker.topic("t").unwrap().id;
+    broker.broker.delete_topic(id).await.unwrap();
+    let (_, response) = reader.receive::<FetchRequest>(12).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, 3);
     assert!(begun.elapsed() < PATIENCE, "answered when there is enough");
 }
 

@@ -63,7 +63,11 @@ impl Default for WriterOptions {
 impl WriterOptions {
     /// With batches that are no larger than the topic takes. A record that is larger by itself is still refused.
     pub async fn fit(self, client: &Client, topic: &str) -> Result<Self, Error> {
-        let limit = client.max_message_bytes(topic).await?;
+        let limit = match client.max_message_bytes(topic).await {
+            // Not everybody who may write may ask. Then a refused batch tells.
+            Err(Error::Refused { .. } | Error::Unsupported { .. }) => None,
+            limit => limit?,
+        };
         Ok(Self {
             max_batch_bytes: self.max_batch_bytes.min(limit.unwrap_or(usize::MAX)),
             ..self

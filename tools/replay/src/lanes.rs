@@ -195,7 +195,7 @@ impl Lanes {
 }
 
 impl Outstanding {
-    /// What the source has compressed, say, may be too large for a destination with the same limit. Then it travels alone.
+    /// What the source has compressed, say, may be too large for a destination with the same limit.
     fn explain(&self, error: Error, destination: &str) -> Error {
         let Self { partition, offset, .. } = self;
         match error {
@@ -203,8 +203,8 @@ impl Outstanding {
                 subject,
                 code,
                 message: Some(format!(
-                    "the record at offset {offset} of the source's partition {partition} takes more, with what stands \
-                     around it and not compressed, than max.message.bytes allows here: \
+                    "a batch that begins with offset {offset} of the source's partition {partition} takes more, not \
+                     compressed, than max.message.bytes allows here: \
                      riverlog topic alter {destination} --config max.message.bytes=BYTES"
                 )),
             },

@@ -31,6 +31,8 @@ pub(super) struct Plan {
 pub(super) struct Wanted {
     pub(super) asked: FetchPartition,
     pub(super) target: Result<(Arc<Topic>, LogId), ResponseError>,
+    /// The client has as much of it as it takes at once.
+    pub(super) is_full: bool,
 }
 
 /// What one pass over the partitions found.
@@ -77,6 +79,7 @@ impl Plan {
             let of = |asked: &FetchPartition| Wanted {
                 target: resolve(topic, asked),
                 asked: asked.clone(),
+                is_full: false,
             };
             topic.partitions.iter().filter(is_new).map(of).collect()
         };
@@ -121,8 +124,8 @@ impl Plan {
     /// though nothing of it is sent: to wait for more would be in vain. So it would be where memory was too short for more.
     fn readable_bytes(&self, outcome: &Outcome) -> usize {
         let of = |(wanted, read): (&Wanted, &Read)| match is_cut_off(outcome, wanted, read) {
-            true => limit_of(&wanted.asked).max(read.bytes()),
-            false => read.bytes(),
+            true if !wanted.is_full => limit_of(&wanted.asked).max(read.bytes()),
+            _ => read.bytes(),
         };
         self.read(outcome)
             .map(of)
@@ -130,8 +133,7 @@ impl Plan {
             .min(self.max_bytes)
     }
 
-    /// What is still missing, behind what was read: the same if that was nothing. It is only asked how much there is of it, so the
-    /// partitions are not in it of which the client does not take more.
+    /// What is still missing, behind what was read: the same if that was nothing. It is only asked how much there is of it.
     pub(super) fn behind(self: &Arc<Self>, outcome: &Outcome) -> Arc<Self> {
         if outcome.bytes == 0 {
             return Arc::clone(self);
@@ -144,11 +146,12 @@ impl Plan {
             rest.asked.partition_max_bytes = i32::try_from(left_bytes).unwrap_or(i32::MAX);
             // Nothing that was read can diverge any more, and the client does not know the epoch of what comes.
             rest.asked.last_fetched_epoch = -1;
-            (!is_cut_off(outcome, wanted, read)).then_some(rest)
+            rest.is_full = is_cut_off(outcome, wanted, read);
+            rest
         };
         let mut reads = outcome.partitions.iter();
         let topics = self.topics.iter().map(|(topic, partitions)| {
-            let partitions = partitions.iter().zip(reads.by_ref()).filter_map(rest);
+            let partitions = partitions.iter().zip(reads.by_ref()).map(rest);
             (topic.clone(), partitions.collect())
         });
         Arc::new(Self {
@@ -166,7 +169,9 @@ impl Plan {
     /// How much a pass may read at most, which is nothing while every position is at the end of its log.
     pub(super) fn expected_bytes(&self, broker: &Broker) -> usize {
         let behind = |wanted: &&Wanted| {
-            let Ok((_, log)) = &wanted.target else { return false };
+            let (Ok((_, log)), false) = (&wanted.target, wanted.is_full) else {
+                return false;
+            };
             broker
                 .storage()
                 .ends(*log)
@@ -237,9 +242,12 @@ impl Read {
     }
 }
 
-/// There is more than a limit let through. (If nothing at all was read, there was not to be anything.)
+/// The client does not take more of it at once. (If nothing at all was read, there was not to be anything.)
 fn is_cut_off(outcome: &Outcome, wanted: &Wanted, read: &Read) -> bool {
-    outcome.bytes > 0 && matches!(read, Read::Data(ends, _) if next_offset(wanted, read) < ends.high_watermark)
+    let Read::Data(ends, records) = read else { return false };
+    let is_more_there = next_offset(wanted, read) < ends.high_watermark;
+    let is_limit_reached = records.len() >= limit_of(&wanted.asked);
+    wanted.is_full || (outcome.bytes > 0 && (is_more_there || is_limit_reached))
 }
 
 /// Behind what was read.
