@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufWriter, Stdout, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use riverlog_client::{Client, StoredRecord};
@@ -131,6 +132,9 @@ fn check_order(from: Position, to: Position) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A process that was killed a moment ago may not be gone yet.
+const LAST_BREATH: Duration = Duration::from_millis(500);
+
 /// Keeps a second process on this machine out while this one replays under the name. The system takes the address back
 /// however the process ends, so one that was killed can go on at once. Two machines do not see each other here; then the
 /// sequence numbers still keep the copy exact.
@@ -139,12 +143,19 @@ async fn be_alone(client: &Client, name: &str) -> anyhow::Result<UnixListener> {
     // Names are a cluster's own, and an address has no room for a long one.
     (client.metadata(Some(&[]), false).await?.cluster_id, name).hash(&mut hasher);
     let address = SocketAddr::from_abstract_name(format!("riverlog-replay-{:016x}", hasher.finish()))?;
-    match UnixListener::bind_addr(&address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
-            "another process is running replay {name}: wait for it, or stop it and start this one again, which goes on \
-             behind it"
-        ),
-        bound => bound.with_context(|| format!("making sure that replay {name} runs once")),
+    let patience = Instant::now() + LAST_BREATH;
+    loop {
+        match UnixListener::bind_addr(&address) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                return Err(error).with_context(|| format!("making sure that replay {name} runs once"));
+            }
+            Err(_) if Instant::now() >= patience => bail!(
+                "another process is running replay {name}: wait for it, or stop it and start this one again, which goes on \
+                 behind it"
+            ),
+            Err(_) => tokio::time::sleep(LAST_BREATH / 10).await,
+            Ok(alone) => return Ok(alone),
+        }
     }
 }
 

@@ -235,7 +235,7 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
     let open = open(HttpLimits {
-        body_idle_timeout: Duration::from_millis(50),
+        body_idle_timeout: Duration::from_millis(500),
         ..HttpLimits::default()
     })
     .await;

@@ -24,7 +24,7 @@ use crate::http::{Http, body, json};
 /// A batch is appended when it is this large,
 const BATCH_BYTES: usize = 512 << 10;
 /// or has this many records,
-const BATCH_RECORDS: usize = 5_000;
+const BATCH_RECORDS: usize = 2_000;
 /// or takes this part of the memory that all bodies have,
 const PART_FOR_BATCH: usize = 8;
 /// or when the client pauses for this long: what a live stream has sent should not wait for what it will send.
