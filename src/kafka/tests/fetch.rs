@@ -108,19 +108,22 @@ async fn the_first_batch_comes_whatever_the_limits_and_the_others_within_them() 
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_batch_larger_than_the_room_that_there_is_comes_all_the_same() {
+/// With a topic of two partitions.
+async fn with_little_memory() -> TestBroker {
     let limits = Limits {
-        // An eighth of it is less than such a batch takes, and than the request allows.
         response_bytes: 1 << 20,
         ..Limits::default()
     };
     let broker = TestBroker::start_with(limits).await;
+    let created = broker.broker.create_topic("t", Some(2), Default::default(), false);
+    created.await.unwrap();
     broker
-        .broker
-        .create_topic("t", Some(2), Default::default(), false)
-        .await
-        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_batch_larger_than_the_room_that_there_is_comes_all_the_same() {
+    // An eighth of the memory is less than such a batch takes, and than the request allows.
+    let broker = with_little_memory().await;
     let mut client = broker.client().await;
     let (large, small) = (batch(&["x".repeat(300_000).as_str()]), batch(&["a"]));
     for (partition, batch) in [(0, &small), (0, &large), (1, &small), (1, &large)] {
@@ -139,16 +142,7 @@ async fn a_first_batch_larger_than_the_room_that_there_is_comes_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_least_bytes_count_also_if_the_limits_allow_more_than_the_memory() {
-    let limits = Limits {
-        response_bytes: 1 << 20,
-        ..Limits::default()
-    };
-    let broker = TestBroker::start_with(limits).await;
-    broker
-        .broker
-        .create_topic("t", Some(2), Default::default(), false)
-        .await
-        .unwrap();
+    let broker = with_little_memory().await;
     let mut client = broker.client().await;
     client.ask(9, &produce(-1, "t", 0, batch(&["a"]))).await;
     let begun = Instant::now();
