@@ -14,7 +14,7 @@ use crate::campaign;
 use crate::log::Log;
 
 /// The bugs that must be found in the real process as well; and whether it takes power cuts. Names that are not synced are not
-/// among them: ext4 and xfs write them with the next file that is. Only the simulated disk takes them back.
+/// among them: on ext4, 50 to 200 cuts took none back. The simulated disk does.
 const REAL: [(Planted, bool); 7] = [
     (Planted::SkipSync, true),
     (Planted::SkipSegmentSync, true),

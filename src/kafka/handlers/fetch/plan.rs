@@ -116,7 +116,7 @@ impl Plan {
             || outcome.bytes >= self.min_bytes
             || self.readable_bytes(outcome) >= self.min_bytes
             || self
-                .read(outcome)
+                .with_reads(outcome)
                 .all(|(wanted, read)| is_cut_off(outcome, wanted, read))
     }
 
@@ -127,7 +127,7 @@ impl Plan {
             true if !wanted.is_full => limit_of(&wanted.asked).max(read.bytes()),
             _ => read.bytes(),
         };
-        self.read(outcome)
+        self.with_reads(outcome)
             .map(of)
             .fold(0, usize::saturating_add)
             .min(self.max_bytes)
@@ -162,7 +162,7 @@ impl Plan {
         })
     }
 
-    fn read<'a>(&'a self, outcome: &'a Outcome) -> impl Iterator<Item = (&'a Wanted, &'a Read)> {
+    fn with_reads<'a>(&'a self, outcome: &'a Outcome) -> impl Iterator<Item = (&'a Wanted, &'a Read)> {
         self.partitions().zip(&outcome.partitions)
     }
 
