@@ -1,6 +1,7 @@
 //! What the sequencer, the committer, the checkpoint and readers share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,6 +136,12 @@ impl Shared {
     pub fn refresh_free_bytes(&self) {
         match self.disk.free_bytes(&self.options.data_dir) {
             Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
+            // The files that are open outlive their names, so writes would be acknowledged that no start finds.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.poisoned().is_none() {
+                    self.poison(&format!("the data directory is gone: {error}"));
+                }
+            }
             Err(error) => tracing::warn!("cannot tell the free space: {error}"),
         }
     }

@@ -415,3 +415,22 @@ fn a_panic_in_the_committing_thread_answers_everybody_and_poisons() {
     assert_eq!(values(&storage, log, 0)[0], "before");
     storage.close();
 }
+
+/// Its files are open, so that nothing fails by itself.
+#[test]
+fn a_directory_that_was_removed_takes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let storage = Storage::open(Options::new(&data)).unwrap();
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    append(&storage, log, &["a"]).unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    let started = std::time::Instant::now();
+    let refused = loop {
+        match append(&storage, log, &["b"]) {
+            Ok(_) => assert!(started.elapsed().as_secs() < 30),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(refused.contains("data directory is gone"), "{refused}");
+}
