@@ -228,6 +228,7 @@ impl Checkpointer {
                 if planted(Planted::SyncThroughNewDescription) {
                     return disk.open(&file.path, Open::ReadWrite)?.sync_all();
                 }
+                file.note_syncing();
                 // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
                 // meantime has none, and needs no sync.
                 file.open_handles().map_or(Ok(()), |handles| handles.syncer.sync_all())

@@ -462,6 +462,7 @@ fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, at: usize, b
     let handles = file.handles(&*shared.disk, Open::ReadWrite)?;
     handles.writer.write_at(bytes, u64::from(part.position) + at as u64)?;
     shared.spend(bytes.len() as u64);
+    file.note_written(bytes.len() as u64);
     let key = (part.log, part.segment_base);
     shared.dirty.lock().segments.insert(key, file.clone());
     Ok(())

@@ -194,6 +194,14 @@ impl Engine {
         checkpointer.step()
     }
 
+    /// Syncs segments that got much, ahead of the checkpoint. Fails when storage is poisoned.
+    #[allow(clippy::result_unit_err)]
+    pub fn sync_ahead_step(&self) -> Result<(), ()> {
+        // No two may sync by the same descriptions: a failure is told only to the first, which may not have said so yet.
+        let _no_checkpoint = self.checkpointer.lock();
+        self.shared.sync_ahead()
+    }
+
     /// True if anything was written since the last checkpoint.
     pub fn checkpoint_is_due(&self) -> bool {
         self.checkpointer.lock().is_due()

@@ -64,6 +64,7 @@ mod state;
 mod stats;
 mod storage;
 mod stream;
+mod sync_ahead;
 pub mod write_set;
 
 pub use backup::{Backup, BackupFile};

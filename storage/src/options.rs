@@ -15,6 +15,8 @@ pub struct Options {
     pub extent_bytes: u64,
     /// A checkpoint begins after this much journal, extents included.
     pub checkpoint_bytes: u64,
+    /// A segment that got so much since it was last synced is synced ahead of the checkpoint.
+    pub sync_ahead_bytes: u64,
     /// A writer idle for this long closes with an empty frame, which proves the last group.
     pub idle_close_ms: u64,
     /// A checkpoint is also taken when nothing was written for this long.
@@ -34,6 +36,7 @@ impl Options {
             group_bytes: 16 << 20,
             extent_bytes: 256 << 10,
             checkpoint_bytes: 256 << 20,
+            sync_ahead_bytes: 1 << 20,
             idle_close_ms: 50,
             idle_checkpoint_ms: 2_000,
             retention_interval_ms: 30_000,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ pub(crate) struct SegmentFile {
     handles: Mutex<Option<Handles>>,
     /// Whether the file's name, and that of its directory, survive a power cut. False until this process has synced them.
     name_durable: AtomicBool,
+    /// Written since the last sync began.
+    unsynced_bytes: AtomicU64,
 }
 
 /// Linux reports a write-back error once for each open file description, and only to those that were
@@ -45,6 +47,7 @@ impl SegmentFile {
             path,
             handles: Mutex::new(None),
             name_durable: AtomicBool::new(false),
+            unsynced_bytes: AtomicU64::new(0),
         }
     }
 
@@ -56,6 +59,21 @@ impl SegmentFile {
     /// Its directory, and the directory of that, were synced.
     pub fn note_name_durable(&self) {
         self.name_durable.store(true, Ordering::Relaxed);
+    }
+
+    /// About how much a sync has to write.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes.load(Ordering::Relaxed)
+    }
+
+    /// So much was written.
+    pub fn note_written(&self, bytes: u64) {
+        self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A sync begins.
+    pub fn note_syncing(&self) {
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
     }
 
     /// The descriptors for writing and syncing, opened together before the first write.

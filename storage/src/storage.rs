@@ -341,6 +341,8 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         if long || idle {
             run_checkpoint(engine, signals);
         }
+        // What fails, the next turn hears of.
+        let _ = engine.sync_ahead_step();
         if last_retention.elapsed() >= retention_interval {
             engine.retention_step();
             last_retention = Instant::now();

@@ -153,6 +153,7 @@ impl Simulation {
         let options = Options {
             journal_file_bytes: [64 << 10, 96 << 10, 256 << 10][rng.random_range(0..3)],
             group_bytes: rng.random_range(1_000..40_000),
+            sync_ahead_bytes: 500,
             extent_bytes: [u64::MAX, 300, 1_000][(seed / 16 % 3) as usize],
             seed: Some(seed),
             ..Options::new(DATA_DIR)
@@ -265,7 +266,12 @@ impl Simulation {
                 self.read_somewhere()?;
                 self.scrub(2_000).map(|_| ())
             }
-            84..87 => {
+            84 => {
+                let step = self.engine()?.sync_ahead_step();
+                self.note(|| format!("sync ahead: {step:?}"));
+                self.hear(step.is_err())
+            }
+            85..87 => {
                 self.clock.advance_ms(self.rng.random_range(0..3_000));
                 if self.jumpy {
                     self.jump();
