@@ -37,7 +37,7 @@ pub(crate) struct Committer {
     writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
     /// Published segments that are followed by new ones of the present group: see [`SegmentFile::open_to_seal`].
     sealed: Vec<((LogId, i64), Arc<SegmentFile>)>,
-    /// The present frame, and before that its extents, one after the other.
+    /// The present frame.
     buffer: Vec<u8>,
     /// Wall clock of the last frame.
     time_ms: i64,
@@ -187,19 +187,11 @@ impl Committer {
     /// Writes the extents to their segments, each but for one byte.
     fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<()> {
         for run in runs.iter_mut().filter(|run| run.part.kind == Kind::Extent) {
-            self.buffer.clear();
-            run.copy_to(&mut self.buffer);
-            let crc = crc32fast::hash(&self.buffer);
-            if let Some(withheld) = self.buffer.get_mut(extent::WITHHELD_AT)
-                && !planted(Planted::ExtentShownEarly)
-            {
-                *withheld = 0;
-            }
             let file = self.segment_of(run)?;
             let handles = file.handles(&*self.shared.disk, Open::ReadWrite)?;
-            handles.writer.write_at(&self.buffer, u64::from(run.part.position))?;
+            let crc = extent::write(&*handles.writer, run)?;
             run.extent = Some(Extent { file, crc });
-            let bytes = self.buffer.len() as u64;
+            let bytes = u64::from(run.part.length);
             self.shared.spend(bytes);
             // A start has to read it, as it has to read the journal.
             self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use crate::batch;
 use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
-use crate::disk::{Disk, Open};
+use crate::disk::{Disk, DiskFile, Open};
 use crate::frame::{Held, Kind, Part};
 use crate::planted::{Planted, planted};
-use crate::sequencer::Group;
+use crate::sequencer::{Group, Run};
 use crate::state::segment_path;
 use crate::{CONTROL_LOG, LogId};
 
@@ -52,6 +52,27 @@ fn created_by(control: &ControlRecord) -> &[LogId] {
         ControlRecord::PartitionsAdded { logs, .. } => logs,
         _ => &[],
     }
+}
+
+/// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum.
+pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
+    let mut headers: Vec<_> = run.batches.iter().map(|batch| batch.header.encode()).collect();
+    let mut crc = crc32fast::Hasher::new();
+    for (header, batch) in headers.iter().zip(&run.batches) {
+        crc.update(header);
+        crc.update(&batch.payload);
+    }
+    if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
+        && !planted(Planted::ExtentShownEarly)
+    {
+        *withheld = 0;
+    }
+    let batches = headers.iter().zip(&run.batches);
+    let pieces: Vec<&[u8]> = batches
+        .flat_map(|(header, batch)| [&header[..], &batch.payload])
+        .collect();
+    segment.write_pieces_at(&pieces, u64::from(run.part.position))?;
+    Ok(crc.finalize())
 }
 
 /// What a segment has of an extent.

@@ -65,6 +65,14 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
     /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
+    /// Writes the pieces one behind the other.
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
+        for piece in pieces {
+            self.write_at(piece, pos)?;
+            pos = pos.saturating_add(piece.len() as u64);
+        }
+        Ok(())
+    }
     /// Makes the written bytes durable, and the size if it has grown.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes the written bytes and the size durable.

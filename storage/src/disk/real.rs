@@ -1,18 +1,22 @@
 //! The machine's file system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::pwritev;
 
 use super::{Disk, DiskFile, Job, Open};
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
+
+/// Linux takes no more in one call (`IOV_MAX`).
+const MAX_PIECES: usize = 1024;
 
 /// Zeros are written in pieces of this size.
 const ZEROS_LEN: usize = 1 << 20;
@@ -160,6 +164,26 @@ impl DiskFile for RealFile {
         self.0.write_all_at(buf, pos)
     }
 
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
+        let pieces: Vec<&[u8]> = pieces.iter().copied().filter(|piece| !piece.is_empty()).collect();
+        for pieces in pieces.chunks(MAX_PIECES) {
+            let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut rest = slices.as_mut_slice();
+            while !rest.is_empty() {
+                match pwritev(&self.0, rest, pos) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        pos = pos.saturating_add(written as u64);
+                        IoSlice::advance_slices(&mut rest, written);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -221,6 +245,21 @@ mod tests {
         assert_eq!(file.read_at(&mut buf, (3 << 20) + 2).unwrap(), 0);
         let kind = RealDisk.open(&path, Open::CreateNew).err().unwrap().kind();
         assert_eq!(kind, io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn pieces_are_written_one_behind_the_other() {
+        let dir = directory();
+        let file = RealDisk.open(&dir.path().join("file"), Open::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..30_000_u32).map(|at| at as u8).collect();
+        // More than one call takes, and some of them empty.
+        let mut pieces: Vec<&[u8]> = bytes.chunks(9).collect();
+        pieces.insert(0, &[]);
+        pieces.push(&[]);
+        file.write_pieces_at(&pieces, 5).unwrap();
+        let mut there = vec![0; 40_000];
+        assert_eq!(file.read_at(&mut there, 5).unwrap(), bytes.len());
+        assert_eq!(there[..bytes.len()], bytes);
     }
 
     #[test]
