@@ -398,7 +398,8 @@ pub fn restamp_log_append_time(header: &mut BatchHeader, payload: &[u8], now_ms:
 /// Builds batches of our own, from offset 0 on.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    payload: Vec<u8>,
+    /// Room for the header, and the records. Empty without any.
+    bytes: Vec<u8>,
     compression: Compression,
     producer: Option<(i64, i16, i32)>,
     transactional: bool,
@@ -440,7 +441,10 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(record.timestamp_ms);
         // Readers add the delta in the same wrapping way, so no timestamp is out of reach.
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
-        put_record(&mut self.payload, &record, timestamp_delta, self.record_count);
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEADER_LEN, 0);
+        }
+        put_record(&mut self.bytes, &record, timestamp_delta, self.record_count);
         self.record_count += 1;
     }
 
@@ -451,7 +455,7 @@ impl BatchBuilder {
 
     /// The size of the batch if it were built now, without compression.
     pub fn size_bytes(&self) -> usize {
-        HEADER_LEN + self.payload.len()
+        HEADER_LEN.max(self.bytes.len())
     }
 
     /// The batch. An empty one, or one beyond 2 GiB, is refused.
@@ -459,11 +463,13 @@ impl BatchBuilder {
         if self.is_empty() {
             return Err(BatchError::Empty);
         }
-        let payload = match self.compression {
-            Compression::None => self.payload,
-            codec => compress(codec, &self.payload)?,
-        };
-        let size_bytes = HEADER_LEN + payload.len();
+        let mut bytes = self.bytes;
+        if self.compression != Compression::None {
+            let payload = compress(self.compression, bytes.get(HEADER_LEN..).unwrap_or_default())?;
+            bytes.truncate(HEADER_LEN);
+            bytes.extend_from_slice(&payload);
+        }
+        let size_bytes = bytes.len();
         let length = i32::try_from(size_bytes - LENGTH_OVERHEAD).map_err(|_| BatchError::TooLarge {
             size_bytes,
             max_bytes: i32::MAX as usize,
@@ -485,10 +491,10 @@ impl BatchBuilder {
             base_sequence,
             record_count: self.record_count,
         };
-        header.crc = header.computed_crc(&payload);
-        let mut bytes = Vec::with_capacity(size_bytes);
-        bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(&payload);
+        if let Some((place, payload)) = bytes.split_first_chunk_mut() {
+            header.crc = header.computed_crc(payload);
+            *place = header.encode();
+        }
         Ok(CheckedBatches {
             bytes: bytes.into(),
             headers: vec![header],

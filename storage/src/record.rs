@@ -275,14 +275,26 @@ impl<'a> RecordWalker<'a> {
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
-    fn unsigned(&mut self, end: usize, max_bytes: u32) -> Result<u64, Reason> {
-        let mut value = 0_u64;
-        for index in 0..max_bytes {
-            if self.pos >= end {
-                return Err("varint cut off");
+    /// A record has seven of them, and nearly all are of one byte or two.
+    #[inline]
+    fn unsigned(&mut self, end: usize, max_bytes: usize) -> Result<u64, Reason> {
+        match self.payload.get(self.pos..end) {
+            Some(&[only, ..]) if only < 0x80 => {
+                self.pos += 1;
+                Ok(u64::from(only))
             }
-            let byte = *self.payload.get(self.pos).ok_or("varint cut off")?;
-            self.pos += 1;
+            Some(&[first, second, ..]) if second < 0x80 => {
+                self.pos += 2;
+                Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+            }
+            field => self.long_unsigned(field.unwrap_or_default(), max_bytes),
+        }
+    }
+
+    #[cold]
+    fn long_unsigned(&mut self, field: &[u8], max_bytes: usize) -> Result<u64, Reason> {
+        let mut value = 0_u64;
+        for (index, byte) in field.iter().take(max_bytes).enumerate() {
             let bits = u64::from(byte & 0x7f);
             let shift = index * 7;
             if shift == 63 && bits > 1 {
@@ -290,10 +302,14 @@ impl<'a> RecordWalker<'a> {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
+                self.pos += index + 1;
                 return Ok(value);
             }
         }
-        Err("varint too long")
+        match field.len() < max_bytes {
+            true => Err("varint cut off"),
+            false => Err("varint too long"),
+        }
     }
 }
 
@@ -319,20 +335,43 @@ fn put_sized(out: &mut Vec<u8>, field: Option<&Bytes>) {
     }
 }
 
+fn unsigned_len(value: u64) -> usize {
+    ((value | 1).ilog2() / 7 + 1) as usize
+}
+
+fn varlong_len(value: i64) -> usize {
+    unsigned_len(((value << 1) ^ (value >> 63)) as u64)
+}
+
+fn sized_len(field: Option<&Bytes>) -> usize {
+    field.map_or(1, |bytes| varlong_len(bytes.len() as i64) + bytes.len())
+}
+
 /// Appends a record to an uncompressed payload.
 pub(crate) fn put_record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, offset_delta: i32) {
-    let mut body = vec![0]; // Attributes.
-    put_varlong(&mut body, timestamp_delta);
-    put_varlong(&mut body, i64::from(offset_delta));
-    put_sized(&mut body, record.key.as_ref());
-    put_sized(&mut body, record.value.as_ref());
-    put_varlong(&mut body, record.headers.len() as i64);
+    let headers = record.headers.iter();
+    let headers_len: usize = headers
+        .map(|(name, value)| sized_len(Some(name)) + sized_len(value.as_ref()))
+        .sum();
+    let attributes_len = 1;
+    let len = attributes_len
+        + varlong_len(timestamp_delta)
+        + varlong_len(i64::from(offset_delta))
+        + sized_len(record.key.as_ref())
+        + sized_len(record.value.as_ref())
+        + varlong_len(record.headers.len() as i64)
+        + headers_len;
+    put_varlong(out, len as i64);
+    out.push(0); // No attribute is defined.
+    put_varlong(out, timestamp_delta);
+    put_varlong(out, i64::from(offset_delta));
+    put_sized(out, record.key.as_ref());
+    put_sized(out, record.value.as_ref());
+    put_varlong(out, record.headers.len() as i64);
     for (name, value) in &record.headers {
-        put_sized(&mut body, Some(name));
-        put_sized(&mut body, value.as_ref());
+        put_sized(out, Some(name));
+        put_sized(out, value.as_ref());
     }
-    put_varlong(out, body.len() as i64);
-    out.extend_from_slice(&body);
 }
 
 #[cfg(test)]
@@ -363,6 +402,7 @@ mod tests {
         for value in values {
             let mut out = Vec::new();
             put_varlong(&mut out, value);
+            assert_eq!(varlong_len(value), out.len());
             let mut walker = RecordWalker::new(&out);
             assert_eq!(walker.varlong(out.len()).unwrap(), value);
             assert_eq!(walker.pos, out.len());
