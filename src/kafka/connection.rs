@@ -73,6 +73,7 @@ struct Accepted {
     api: &'static Api,
     request: Request,
     share: RequestShare,
+    size_bytes: usize,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -82,6 +83,7 @@ struct InFlight {
     /// The outcome, once it is there and earlier ones are not.
     ready: Option<Answer>,
     api: ApiKey,
+    size_bytes: usize,
 }
 
 struct Answer {
@@ -220,9 +222,12 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
+        let limits = self.client.gate.limits();
+        let in_flight_bytes: usize = self.in_flight.iter().map(|request| request.size_bytes).sum();
         !self.ended
             && self.next.is_none()
-            && self.in_flight.len() < self.client.gate.limits().max_pipelined
+            && self.in_flight.len() < limits.max_pipelined
+            && in_flight_bytes < limits.pipelined_bytes
             && self.in_flight.iter().all(|request| is_pipelined(request.api))
     }
 
@@ -251,6 +256,7 @@ impl Connection {
             api,
             request,
             share: frame.share,
+            size_bytes: frame.bytes.len(),
         };
         if self.in_flight.is_empty() || is_pipelined(api.key) {
             self.start(accepted).await;
@@ -263,7 +269,12 @@ impl Connection {
     /// Begins to answer. When this returns, the handler has done all that it can do without waiting; above all, a Produce
     /// has submitted its batches.
     async fn start(&mut self, accepted: Accepted) {
-        let Accepted { api, request, share } = accepted;
+        let Accepted {
+            api,
+            request,
+            share,
+            size_bytes,
+        } = accepted;
         let ctx = Context {
             broker: Arc::clone(&self.client.broker),
             listener: Arc::clone(&self.client.listener),
@@ -287,6 +298,7 @@ impl Connection {
             answering,
             ready,
             api: api.key,
+            size_bytes,
         });
     }
 
@@ -296,6 +308,7 @@ impl Connection {
             answering: Box::pin(std::future::pending()),
             ready: Some(Answer { result, _permit: None }),
             api: ApiKey::ApiVersions,
+            size_bytes: 0,
         });
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Produce requests of one connection that may be under way at once.
     pub max_pipelined: usize,
+    /// With more than this of them under way, a connection is not read from.
+    pub pipelined_bytes: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +41,7 @@ impl Default for Limits {
             response_bytes: 256 * MIB,
             idle_timeout: Duration::from_secs(600),
             max_pipelined: 64,
+            pipelined_bytes: 32 * MIB,
         }
     }
 }

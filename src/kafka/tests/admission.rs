@@ -79,7 +79,21 @@ async fn what_is_not_served_or_malformed_closes_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_order() {
-    let broker = TestBroker::with_topic(1).await;
+    pipelined_requests(TestBroker::with_topic(1).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_are_those_that_are_not_read_before_the_one_before_is_answered() {
+    let limits = Limits {
+        pipelined_bytes: 1,
+        ..Limits::default()
+    };
+    let broker = TestBroker::start_with(limits).await;
+    broker.create_topic(1).await;
+    pipelined_requests(broker).await;
+}
+
+async fn pipelined_requests(broker: TestBroker) {
     let mut client = broker.client().await;
     for round in 0..20 {
         let mut sent = Vec::new();

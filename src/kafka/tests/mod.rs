@@ -72,11 +72,13 @@ impl TestBroker {
     /// A broker with a topic `t` of so many partitions.
     async fn with_topic(partitions: u32) -> Self {
         let this = Self::start().await;
-        this.broker
-            .create_topic("t", Some(partitions), [].into(), false)
-            .await
-            .unwrap();
+        this.create_topic(partitions).await;
         this
+    }
+
+    async fn create_topic(&self, partitions: u32) {
+        let created = self.broker.create_topic("t", Some(partitions), [].into(), false);
+        created.await.unwrap();
     }
 
     async fn client(&self) -> Client {
