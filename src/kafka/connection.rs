@@ -222,12 +222,12 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
-        let limits = self.client.gate.limits();
+        let gate = &self.client.gate;
         let in_flight_bytes: usize = self.in_flight.iter().map(|request| request.size_bytes).sum();
         !self.ended
             && self.next.is_none()
-            && self.in_flight.len() < limits.max_pipelined
-            && in_flight_bytes < limits.pipelined_bytes
+            && self.in_flight.len() < gate.limits().max_pipelined
+            && in_flight_bytes < gate.pipelined_bytes()
             && self.in_flight.iter().all(|request| is_pipelined(request.api))
     }
 

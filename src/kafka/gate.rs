@@ -27,8 +27,6 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Produce requests of one connection that may be under way at once.
     pub max_pipelined: usize,
-    /// With more than this of them under way, a connection is not read from.
-    pub pipelined_bytes: usize,
 }
 
 impl Default for Limits {
@@ -41,7 +39,6 @@ impl Default for Limits {
             response_bytes: 256 * MIB,
             idle_timeout: Duration::from_secs(600),
             max_pipelined: 64,
-            pipelined_bytes: 32 * MIB,
         }
     }
 }
@@ -107,6 +104,11 @@ impl Gate {
             limits,
             metrics,
         })
+    }
+
+    /// With so much or more of it under way, a connection is not read from: as much as there is memory that was used before.
+    pub(super) fn pipelined_bytes(&self) -> usize {
+        self.limits.request_bytes / PART_FOR_BUFFERS
     }
 
     /// Memory that responses are read into.

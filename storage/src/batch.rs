@@ -466,8 +466,8 @@ impl BatchBuilder {
         let mut bytes = self.bytes;
         if self.compression != Compression::None {
             let payload = compress(self.compression, bytes.get(HEADER_LEN..).unwrap_or_default())?;
-            bytes.truncate(HEADER_LEN);
-            bytes.extend_from_slice(&payload);
+            // Not into the memory that the records had before, which is larger.
+            bytes = [&[0; HEADER_LEN], payload.as_slice()].concat();
         }
         let size_bytes = bytes.len();
         let length = i32::try_from(size_bytes - LENGTH_OVERHEAD).map_err(|_| BatchError::TooLarge {

@@ -220,20 +220,8 @@ impl Checkpointer {
 
     fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
         let disk = &*self.shared.disk;
-        let segments = fixed.dirty.segments.values().map(|file| -> Job<'_> {
-            Box::new(|| {
-                if planted(Planted::SkipSegmentSync) {
-                    return Ok(());
-                }
-                if planted(Planted::SyncThroughNewDescription) {
-                    return disk.open(&file.path, Open::ReadWrite)?.sync_all();
-                }
-                file.note_syncing();
-                // Opened before the writes that it vouches for, see `Handles`. A segment that was retired in the
-                // meantime has none, and needs no sync.
-                file.open_handles().map_or(Ok(()), |handles| handles.syncer.sync_all())
-            })
-        });
+        let segments = fixed.dirty.segments.values();
+        let segments = segments.map(|file| -> Job<'_> { Box::new(|| file.sync(disk)) });
         let directories = fixed.dirty.directories.iter().map(|dir| -> Job<'_> {
             Box::new(|| match disk.exists(dir)? && !planted(Planted::SkipDirectorySync) {
                 true => disk.sync_dir(dir),

@@ -194,11 +194,11 @@ impl Engine {
         checkpointer.step()
     }
 
-    /// Syncs segments that got much, ahead of the checkpoint. Fails when storage is poisoned.
+    /// Syncs one segment that got much, ahead of the checkpoint. True if there was one. Fails when storage is poisoned.
     #[allow(clippy::result_unit_err)]
-    pub fn sync_ahead_step(&self) -> Result<(), ()> {
-        // No two may sync by the same descriptions: a failure is told only to the first, which may not have said so yet.
-        let _no_checkpoint = self.checkpointer.lock();
+    pub fn sync_ahead_step(&self) -> Result<bool, ()> {
+        // The checkpoint of a backup may be under way, and would not be told of a failure. It hears of it before its next step.
+        let _no_checkpoint_step = self.checkpointer.lock();
         self.shared.sync_ahead()
     }
 

@@ -7,7 +7,7 @@
 //! - `state`: what is published; `read`: how it is read; `segment`, `index`: the files.
 //! - [`buffers`]: memory to read into.
 //! - `scrub`: reads everything in the background; `damage`: what it and readers have found.
-//! - `checkpoint`, `manifest`: how the journal gets shorter; `retention`: how logs do.
+//! - `checkpoint`, `sync_ahead`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
 //! - `backup`: a copy that is taken while everything goes on; `restore`: a directory made of one; `stream`: its segments checked.
 //! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk.

@@ -51,6 +51,8 @@ pub enum Planted {
     ForgetFences,
     /// The checkpoint syncs through a file description opened after the writes. (5)
     SyncThroughNewDescription,
+    /// A sync ahead of the checkpoint that fails is forgotten. (5)
+    ForgetFailedSyncAhead,
     /// Reads do not check batches. (5)
     ReadUnchecked,
     /// What does not check above C is called damage. (5)
@@ -69,7 +71,7 @@ pub enum Planted {
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 30] = [
+pub const ALL: [Planted; 31] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -93,6 +95,7 @@ pub const ALL: [Planted; 30] = [
     Planted::KeepUnnamedSegments,
     Planted::ForgetFences,
     Planted::SyncThroughNewDescription,
+    Planted::ForgetFailedSyncAhead,
     Planted::ReadUnchecked,
     Planted::DamageAboveCheckpoint,
     Planted::UnpinnedBackup,

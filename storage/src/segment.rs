@@ -71,9 +71,19 @@ impl SegmentFile {
         self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A sync begins.
-    pub fn note_syncing(&self) {
+    /// Makes what was written durable, by the description that vouches for it: opened before the writes, see [`Handles`].
+    /// A segment that was retired in the meantime has none, and needs no sync. No two may do this at the same time: a failure
+    /// is told only to the first.
+    pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         self.unsynced_bytes.store(0, Ordering::Relaxed);
+        if planted(Planted::SkipSegmentSync) {
+            return Ok(());
+        }
+        if planted(Planted::SyncThroughNewDescription) {
+            return disk.open(&self.path, Open::ReadWrite)?.sync_all();
+        }
+        let synced = self.open_handles().map_or(Ok(()), |handles| handles.syncer.sync_all());
+        synced.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 
     /// The descriptors for writing and syncing, opened together before the first write.

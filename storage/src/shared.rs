@@ -1,7 +1,6 @@
 //! What the sequencer, the committer, the checkpoint and readers share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +11,7 @@ use crate::clock::Clock;
 use crate::damage::Damages;
 use crate::disk::Disk;
 use crate::error::WriteError;
+use crate::manifest;
 use crate::options::Options;
 use crate::segment::SegmentFile;
 use crate::sequencer::{Done, Now, Sequencer};
@@ -136,13 +136,20 @@ impl Shared {
     pub fn refresh_free_bytes(&self) {
         match self.disk.free_bytes(&self.options.data_dir) {
             Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
-            // The files that are open outlive their names, so writes would be acknowledged that no start finds.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.poisoned().is_none() {
-                    self.poison(&format!("the data directory is gone: {error}"));
-                }
-            }
             Err(error) => tracing::warn!("cannot tell the free space: {error}"),
+        }
+    }
+
+    /// Fails if somebody has removed or emptied the data directory. The files that are open outlive their names, so writes would
+    /// be acknowledged that no start finds.
+    pub fn watch_directory(&self) {
+        let dir = &self.options.data_dir;
+        let is_there = |name: &&str| self.disk.exists(&dir.join(name)).unwrap_or(true);
+        if self.poisoned().is_none() && !manifest::COPIES.iter().any(is_there) {
+            self.poison(&format!(
+                "the data directory is gone: {} has no manifest any more",
+                dir.display()
+            ));
         }
     }
 }

@@ -28,6 +28,8 @@ use crate::{LogId, Lsn};
 const SPACE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the maintenance thread looks whether anything is due.
 const MAINTENANCE_TICK: Duration = Duration::from_millis(100);
+/// Segments that are synced ahead of the checkpoint in each turn of the maintenance thread, which has other things to do.
+const SYNCS_AHEAD_IN_A_TURN: u32 = 16;
 /// What the scrub reads in each turn of the maintenance thread: at most 10 MiB a second, so that traffic does not
 /// notice.
 const SCRUB_TURN_BYTES: u64 = 1 << 20;
@@ -341,8 +343,11 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         if long || idle {
             run_checkpoint(engine, signals);
         }
-        // What fails, the next turn hears of.
-        let _ = engine.sync_ahead_step();
+        // The rest is the checkpoint's, if it is due by then.
+        let mut left = SYNCS_AHEAD_IN_A_TURN;
+        while left > 0 && !shared.is_ahead_of_checkpoint(1) && engine.sync_ahead_step() == Ok(true) {
+            left -= 1;
+        }
         if last_retention.elapsed() >= retention_interval {
             engine.retention_step();
             last_retention = Instant::now();
@@ -350,6 +355,7 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         is_full = tell_of_space(engine, is_full);
         if last_space.elapsed() >= SPACE_INTERVAL {
             shared.refresh_free_bytes();
+            shared.watch_directory();
             last_space = Instant::now();
             if ballast_pending {
                 ballast_pending = !lay_ballast(engine);

@@ -211,8 +211,9 @@ fn a_server_whose_directory_goes_and_whose_log_nobody_reads_answers_and_ends() {
         .find(|line| line.starts_with("kafka"));
     let kafka = kafka.unwrap().split_whitespace().nth(1).unwrap().to_owned();
     drop(server.stderr.take());
-    std::fs::remove_dir_all(&data).unwrap();
-    // A file that is open outlives its name: the server learns of it when it makes the next one, or asks what is free.
+    // It may be making a file just now.
+    until("the directory to be gone", || std::fs::remove_dir_all(&data).is_ok());
+    // A file that is open outlives its name: the server learns of it when it makes the next one, or looks for its manifest.
     let mut topics = 0;
     until("the server to say that it cannot write", || {
         topics += 1;

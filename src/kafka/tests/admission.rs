@@ -79,21 +79,35 @@ async fn what_is_not_served_or_malformed_closes_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_order() {
-    pipelined_requests(TestBroker::with_topic(1).await).await;
+    pipelined_requests(&TestBroker::with_topic(1).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_are_those_that_are_not_read_before_the_one_before_is_answered() {
+async fn large_requests_are_not_read_ahead() {
+    // An eighth of this may be under way, and the batches of two requests are more.
     let limits = Limits {
-        pipelined_bytes: 1,
+        request_bytes: 512 * 1024,
         ..Limits::default()
     };
     let broker = TestBroker::start_with(limits).await;
     broker.create_topic(1).await;
-    pipelined_requests(broker).await;
+    let value = "x".repeat(80 * 1024);
+    let groups = || broker.broker.storage().stats().groups;
+    let before = groups();
+    let mut client = broker.client().await;
+    for _ in 0..10 {
+        for _ in 0..4 {
+            client.send(9, &produce(-1, "t", 0, batch(&[&value]))).await;
+        }
+        for _ in 0..4 {
+            assert_eq!(answer_of(&client.receive::<ProduceRequest>(9).await.1).0, 0);
+        }
+    }
+    // Each had a sync for itself.
+    assert!(groups() - before >= 40);
 }
 
-async fn pipelined_requests(broker: TestBroker) {
+async fn pipelined_requests(broker: &TestBroker) {
     let mut client = broker.client().await;
     for round in 0..20 {
         let mut sent = Vec::new();

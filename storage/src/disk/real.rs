@@ -15,9 +15,6 @@ use super::{Disk, DiskFile, Job, Open};
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
 
-/// Linux takes no more in one call (`IOV_MAX`).
-const MAX_PIECES: usize = 1024;
-
 /// Zeros are written in pieces of this size.
 const ZEROS_LEN: usize = 1 << 20;
 static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
@@ -165,20 +162,20 @@ impl DiskFile for RealFile {
     }
 
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
-        let pieces: Vec<&[u8]> = pieces.iter().copied().filter(|piece| !piece.is_empty()).collect();
-        for pieces in pieces.chunks(MAX_PIECES) {
-            let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-            let mut rest = slices.as_mut_slice();
-            while !rest.is_empty() {
-                match pwritev(&self.0, rest, pos) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => {
-                        pos = pos.saturating_add(written as u64);
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        // Leaves out empty pieces, of which nothing would be written.
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            // Takes no more pieces than the system does in one call.
+            match pwritev(&self.0, rest, pos) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    pos = pos.saturating_add(written as u64);
+                    IoSlice::advance_slices(&mut rest, written);
                 }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -134,6 +134,8 @@ impl Simulation {
         self.settle()?;
         for round in 0..40 {
             self.write_some(2)?;
+            let step = self.engine()?.sync_ahead_step();
+            self.hear(step.is_err())?;
             for _ in 0..self.rng.random_range(0..3) {
                 self.checkpoint_step()?;
             }

@@ -131,6 +131,7 @@ mod planted {
         keep_unnamed_segments: KeepUnnamedSegments,
         forget_fences: ForgetFences,
         sync_through_new_description: SyncThroughNewDescription,
+        forget_failed_sync_ahead: ForgetFailedSyncAhead,
         read_unchecked: ReadUnchecked,
         damage_above_checkpoint: DamageAboveCheckpoint,
         unpinned_backup: UnpinnedBackup,
