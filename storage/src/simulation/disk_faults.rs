@@ -134,8 +134,7 @@ impl Simulation {
         self.settle()?;
         for round in 0..40 {
             self.write_some(2)?;
-            let step = self.engine()?.sync_ahead_step();
-            self.hear(step.is_err())?;
+            self.sync_ahead_step()?;
             for _ in 0..self.rng.random_range(0..3) {
                 self.checkpoint_step()?;
             }

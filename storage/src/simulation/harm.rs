@@ -71,6 +71,8 @@ impl Simulation {
         for _ in 0..6 {
             self.read_near_end(log)?;
         }
+        // Told to whom syncs first, who must not keep it from the checkpoint.
+        while self.rng.random() && self.sync_ahead_step()? {}
         Ok(())
     }
 

@@ -266,11 +266,7 @@ impl Simulation {
                 self.read_somewhere()?;
                 self.scrub(2_000).map(|_| ())
             }
-            84 => {
-                let step = self.engine()?.sync_ahead_step();
-                self.note(|| format!("sync ahead: {step:?}"));
-                self.hear(step.is_err())
-            }
+            84 => self.sync_ahead_step().map(|_| ()),
             85..87 => {
                 self.clock.advance_ms(self.rng.random_range(0..3_000));
                 if self.jumpy {
@@ -346,6 +342,14 @@ impl Simulation {
         let step = self.engine()?.checkpoint_step();
         self.note(|| format!("checkpoint step: {step:?}"));
         self.hear(step.is_err())
+    }
+
+    /// True if a segment was synced.
+    fn sync_ahead_step(&mut self) -> Result<bool, Violation> {
+        let step = self.engine()?.sync_ahead_step();
+        self.note(|| format!("sync ahead: {step:?}"));
+        self.hear(step.is_err())?;
+        Ok(step == Ok(true))
     }
 
     /// Takes note of answers. What a stopped machine would still say, nobody hears.
