@@ -61,7 +61,7 @@ pub enum ServerError {
     Broker(#[from] BrokerError),
     /// A write failed while the server ran; the next start recovers.
     #[error(
-        "a write to the disk had failed ({0}); what was acknowledged before is safe and the next start recovers it"
+        "a write to the disk had failed ({0}); the next start recovers what was acknowledged before, from what is in the data directory then"
     )]
     Poisoned(String),
     /// A thread of ours ended early.

@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
 use crate::committer::{Committer, Step};
 use crate::damage::Damage;
-use crate::disk::Disk;
+use crate::disk::{DirectoryLock, Disk};
 use crate::error::{BackupError, OpenError, ReadError, WriteError};
 use crate::frame::Salt;
 use crate::journal::Journal;
@@ -42,7 +42,7 @@ pub struct Engine {
     /// Where the scrub goes on.
     scrub: Mutex<Place>,
     /// Held for the life of the engine: nobody else may open the directory.
-    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+    lock: Mutex<Option<Box<dyn DirectoryLock>>>,
 }
 
 /// How storage is doing.
@@ -202,6 +202,19 @@ impl Engine {
         self.shared.sync_ahead()
     }
 
+    /// Fails storage if somebody has removed, emptied or replaced the data directory, or taken the lock from it so that another
+    /// process could have it. The files that are open outlive their names, so writes would be acknowledged that no start finds.
+    pub(crate) fn watch_directory(&self) {
+        let lock = self.lock.lock();
+        let in_place = lock.as_ref().is_none_or(|lock| lock.is_in_place().unwrap_or(true));
+        drop(lock);
+        if !in_place && self.shared.poisoned().is_none() {
+            let dir = self.shared.options.data_dir.display();
+            self.shared
+                .poison(&format!("the data directory is gone: {dir}/lock is not what it was"));
+        }
+    }
+
     /// True if anything was written since the last checkpoint.
     pub fn checkpoint_is_due(&self) -> bool {
         self.checkpointer.lock().is_due()
@@ -310,7 +323,7 @@ impl Engine {
     }
 
     /// Hands the lock of the directory over. Nothing may be written afterwards.
-    pub(crate) fn take_lock(self) -> Option<Box<dyn Send + Sync>> {
+    pub(crate) fn take_lock(self) -> Option<Box<dyn DirectoryLock>> {
         self.lock.into_inner()
     }
 
@@ -322,7 +335,7 @@ impl Engine {
     }
 }
 
-fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
+fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirectoryLock>, OpenError> {
     disk.create_dir(dir).map_err(OpenError::io("cannot create", dir))?;
     recovery::refuse_foreign(disk, dir)?;
     let path = dir.join("lock");

@@ -11,7 +11,6 @@ use crate::clock::Clock;
 use crate::damage::Damages;
 use crate::disk::Disk;
 use crate::error::WriteError;
-use crate::manifest;
 use crate::options::Options;
 use crate::segment::SegmentFile;
 use crate::sequencer::{Done, Now, Sequencer};
@@ -137,19 +136,6 @@ impl Shared {
         match self.disk.free_bytes(&self.options.data_dir) {
             Ok(free) => self.free_bytes.store(free, Ordering::Relaxed),
             Err(error) => tracing::warn!("cannot tell the free space: {error}"),
-        }
-    }
-
-    /// Fails if somebody has removed or emptied the data directory. The files that are open outlive their names, so writes would
-    /// be acknowledged that no start finds.
-    pub fn watch_directory(&self) {
-        let dir = &self.options.data_dir;
-        let is_there = |name: &&str| self.disk.exists(&dir.join(name)).unwrap_or(true);
-        if self.poisoned().is_none() && !manifest::COPIES.iter().any(is_there) {
-            self.poison(&format!(
-                "the data directory is gone: {} has no manifest any more",
-                dir.display()
-            ));
         }
     }
 }

@@ -355,7 +355,7 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
         is_full = tell_of_space(engine, is_full);
         if last_space.elapsed() >= SPACE_INTERVAL {
             shared.refresh_free_bytes();
-            shared.watch_directory();
+            engine.watch_directory();
             last_space = Instant::now();
             if ballast_pending {
                 ballast_pending = !lay_ballast(engine);

@@ -418,7 +418,20 @@ fn a_panic_in_the_committing_thread_answers_everybody_and_poisons() {
 
 /// Its files are open, so that nothing fails by itself.
 #[test]
-fn a_directory_that_was_removed_takes_nothing_more() {
+fn a_directory_that_was_removed_or_replaced_takes_nothing_more() {
+    takes_nothing_more(|data| std::fs::remove_dir_all(data));
+    takes_nothing_more(|data| {
+        std::fs::rename(data, data.with_extension("old")).and_then(|()| std::fs::create_dir(data))
+    });
+    takes_nothing_more(|data| std::fs::remove_file(data.join("lock")));
+    takes_nothing_more(|data| {
+        let lock = data.join("lock");
+        std::fs::copy(&lock, data.join("other"))?;
+        std::fs::rename(data.join("other"), lock)
+    });
+}
+
+fn takes_nothing_more(after: impl Fn(&std::path::Path) -> std::io::Result<()>) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let storage = Storage::open(Options::new(&data)).unwrap();
@@ -426,7 +439,7 @@ fn a_directory_that_was_removed_takes_nothing_more() {
     append(&storage, log, &["a"]).unwrap();
     let started = std::time::Instant::now();
     // It may be making a file just now.
-    while std::fs::remove_dir_all(&data).is_err() {
+    while after(&data).is_err() {
         assert!(started.elapsed().as_secs() < 30);
     }
     let refused = loop {

@@ -213,7 +213,7 @@ fn a_server_whose_directory_goes_and_whose_log_nobody_reads_answers_and_ends() {
     drop(server.stderr.take());
     // It may be making a file just now.
     until("the directory to be gone", || std::fs::remove_dir_all(&data).is_ok());
-    // A file that is open outlives its name: the server learns of it when it makes the next one, or looks for its manifest.
+    // A file that is open outlives its name: the server learns of it when it makes the next one, or looks for its lock.
     let mut topics = 0;
     until("the server to say that it cannot write", || {
         topics += 1;

@@ -56,7 +56,13 @@ pub trait Disk: Send + Sync {
     }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>>;
+}
+
+/// A lock file that is held, as long as this lives.
+pub trait DirectoryLock: Send + Sync {
+    /// Whether its name means it still: nobody has removed it, or put another directory in the place of its own.
+    fn is_in_place(&self) -> io::Result<bool>;
 }
 
 /// An open file.

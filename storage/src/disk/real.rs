@@ -2,15 +2,15 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::pwritev;
 
-use super::{Disk, DiskFile, Job, Open};
+use super::{DirectoryLock, Disk, DiskFile, Job, Open};
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
@@ -123,7 +123,7 @@ impl Disk for RealDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -131,13 +131,32 @@ impl Disk for RealDisk {
             .open(path)
             .map_err(named("open", path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => Ok(Box::new(RealLock {
+                file,
+                path: path.to_owned(),
+            })),
             Err(TryLockError::WouldBlock) => Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
                 format!("{} is locked by another process", path.display()),
             )),
             Err(TryLockError::Error(e)) => Err(named("lock", path)(e)),
         }
+    }
+}
+
+struct RealLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl DirectoryLock for RealLock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        let named = match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            named => named?,
+        };
+        let held = self.file.metadata()?;
+        Ok((named.dev(), named.ino()) == (held.dev(), held.ino()))
     }
 }
 

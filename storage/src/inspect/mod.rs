@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::LogId;
 use crate::catalog::Catalog;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{DirectoryLock, Disk, RealDisk};
 use crate::error::OpenError;
 use crate::manifest::COPIES;
 use crate::restore::refuse_interrupted_restore;
@@ -23,7 +23,7 @@ pub use verify::{Checked, Finding};
 pub struct Directory {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    lock: Option<Box<dyn Send + Sync>>,
+    lock: Option<Box<dyn DirectoryLock>>,
 }
 
 impl Directory {

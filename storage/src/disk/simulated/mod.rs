@@ -27,7 +27,7 @@ use rand::{RngExt, SeedableRng};
 
 use self::content::{Content, PAGE_LEN};
 use self::names::{Directories, Node, ROOT};
-use super::{Disk, DiskFile, Open};
+use super::{DirectoryLock, Disk, DiskFile, Open};
 
 /// The kinds of call that change a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -617,7 +617,7 @@ impl Disk for SimulatedDisk {
         Ok(capacity_bytes.saturating_sub(state.used_bytes()))
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
         let mut state = self.state.lock();
         state.alive()?;
         if !state.locks.insert(path.to_owned()) {
@@ -634,6 +634,12 @@ impl Disk for SimulatedDisk {
 struct Lock {
     disk: SimulatedDisk,
     path: PathBuf,
+}
+
+impl DirectoryLock for Lock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 impl Drop for Lock {
