@@ -344,9 +344,10 @@ fn maintenance_loop(engine: &Engine, signals: &Signals) {
             run_checkpoint(engine, signals);
         }
         // The rest is the checkpoint's, if it is due by then.
-        let mut left = SYNCS_AHEAD_IN_A_TURN;
-        while left > 0 && !shared.is_ahead_of_checkpoint(1) && engine.sync_ahead_step() == Ok(true) {
-            left -= 1;
+        for _ in 0..SYNCS_AHEAD_IN_A_TURN {
+            if shared.is_ahead_of_checkpoint(1) || engine.sync_ahead_step() != Ok(true) {
+                break;
+            }
         }
         if last_retention.elapsed() >= retention_interval {
             engine.retention_step();
