@@ -14,6 +14,9 @@ use super::{Broker, BrokerError, PendingWrite};
 /// Records of our own are put into batches of about this size; the client's batches stay as they are.
 const BATCH_TARGET_BYTES: usize = 256 * 1024;
 
+/// More than this takes longer to write than threads take to wake each other.
+const SMALL_BYTES: usize = 16 * 1024;
+
 /// Where a record landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -36,18 +39,24 @@ impl PendingAppend {
 }
 
 impl Broker {
-    /// Submits batches to one partition at once; the order of calls is the order in the log.
+    /// Submits batches to one partition at once; the order of calls is the order in the log. A small append that comes alone
+    /// is worth a commit of its own: see [`Broker::start_write_here`].
     pub fn start_append(
         &self,
         topic: &Topic,
         partition: u32,
         batches: CheckedBatches,
+        is_alone: bool,
     ) -> Result<PendingAppend, BrokerError> {
-        let append = self.append_of(topic, partition, batches)?;
-        Ok(PendingAppend(self.start_write(WriteSet {
-            appends: vec![append],
+        let is_alone = is_alone && batches.size_bytes() <= SMALL_BYTES;
+        let write_set = WriteSet {
+            appends: vec![self.append_of(topic, partition, batches)?],
             ..WriteSet::default()
-        })))
+        };
+        Ok(PendingAppend(match is_alone {
+            true => self.start_write_here(write_set),
+            false => self.start_write(write_set),
+        }))
     }
 
     /// Appends batches to one partition and waits until they are durable and published.
@@ -57,7 +66,7 @@ impl Broker {
         partition: u32,
         batches: CheckedBatches,
     ) -> Result<Appended, BrokerError> {
-        self.start_append(topic, partition, batches)?.wait().await
+        self.start_append(topic, partition, batches, false)?.wait().await
     }
 
     /// As [`Broker::publish`], with one choice of partition for all records.

@@ -18,7 +18,8 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteSet};
+use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteError, WriteSet};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 pub use append::PendingAppend;
@@ -130,12 +131,22 @@ impl Broker {
 
     /// Hands a write set to storage at once and returns a handle to wait for it. The order of calls is the order of sequencing.
     pub fn start_write(&self, write_set: WriteSet) -> PendingWrite {
-        let (sender, receiver) = oneshot::channel();
-        self.storage.submit(write_set, move |result| {
-            // The receiver may be gone: its client left. The write stands.
-            let _ = sender.send(result);
-        });
-        PendingWrite(receiver)
+        let (done, pending) = PendingWrite::new();
+        self.storage.submit(write_set, done);
+        pending
+    }
+
+    /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes,
+    /// it is committed on this thread, whose other tasks go to another one meanwhile.
+    pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
+        let (done, pending) = PendingWrite::new();
+        let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
+        if self.storage.is_idle() && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
+            tokio::task::block_in_place(|| self.storage.submit_here(write_set, done));
+        } else {
+            self.storage.submit(write_set, done);
+        }
+        pending
     }
 
     /// Writes a write set and waits until it is durable and published.
@@ -156,9 +167,19 @@ impl Broker {
 
 /// A submitted write set.
 #[derive(Debug)]
-pub struct PendingWrite(oneshot::Receiver<Result<Receipt, riverlog_storage::WriteError>>);
+pub struct PendingWrite(oneshot::Receiver<Result<Receipt, WriteError>>);
 
 impl PendingWrite {
+    /// What is to be called with the outcome, and who waits for that.
+    fn new() -> (impl FnOnce(Result<Receipt, WriteError>) + Send + 'static, Self) {
+        let (sender, receiver) = oneshot::channel();
+        let done = move |outcome| {
+            // The receiver may be gone: its client left. The write stands.
+            let _ = sender.send(outcome);
+        };
+        (done, Self(receiver))
+    }
+
     /// Waits until the write is durable and published, or refused.
     pub async fn wait(self) -> Result<Receipt, BrokerError> {
         match self.0.await {

@@ -40,6 +40,8 @@ const COALESCE_BYTES: usize = 16 * 1024;
 const STEP_BYTES: usize = 16 * 1024;
 /// No more is given to the socket at once: other connections have their turn in between.
 const WRITE_BYTES: usize = 256 * 1024;
+/// A client that has waited for so many answers in a row is likely to wait for the next.
+const ALONE_FOR_A_WHILE: u32 = 8;
 
 pub(super) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     in_flight: VecDeque<InFlight>,
     /// A request that must wait until the ones before it are answered. Nothing is read meanwhile.
     next: Option<Accepted>,
+    /// How many requests in a row came when nothing was under way.
+    alone_in_a_row: u32,
     ended: bool,
     last_active: Instant,
 }
@@ -146,6 +150,7 @@ impl Connection {
             },
             in_flight: VecDeque::new(),
             next: None,
+            alone_in_a_row: 0,
             ended: false,
             last_active: Instant::now(),
         }
@@ -275,12 +280,17 @@ impl Connection {
             share,
             size_bytes,
         } = accepted;
+        self.alone_in_a_row = match self.in_flight.is_empty() {
+            true => self.alone_in_a_row.saturating_add(1),
+            false => 0,
+        };
         let ctx = Context {
             broker: Arc::clone(&self.client.broker),
             listener: Arc::clone(&self.client.listener),
             client_id: request.client_id,
             peer: self.client.peer,
             gate: Arc::clone(&self.client.gate),
+            is_alone: self.alone_in_a_row > ALONE_FOR_A_WHILE,
             token: self.client.token.clone(),
             request_share: Mutex::new(Some(share)),
             response_permit: Mutex::new(None),
@@ -294,6 +304,10 @@ impl Connection {
             }
         });
         let ready = std::future::poll_fn(|task| Poll::Ready(poll_once(&mut answering, task))).await;
+        // What has come while this one was answered, at once, was sent without waiting for the answer.
+        if ready.is_some() && self.reader.has_more() {
+            self.alone_in_a_row = 0;
+        }
         self.in_flight.push_back(InFlight {
             answering,
             ready,

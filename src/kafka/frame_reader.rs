@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffers::Lent;
@@ -87,6 +89,14 @@ struct Begun {
     step: usize,
     /// The buffer that it is read into, if it was used before.
     lent: Option<Lent>,
+}
+
+impl FrameReader<OwnedReadHalf> {
+    /// Whether the beginning of another frame has come. Asks the system: the runtime may not have heard of it yet.
+    pub(super) fn has_more(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !self.buffer.is_empty() || rustix::net::recv(self.source.as_ref(), &mut [0; 1], flags).is_ok()
+    }
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -253,6 +263,23 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "12345678");
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "abcdefghi");
         assert!(reader.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_has_come_already_is_seen_without_reading_it() {
+        use tokio::io::AsyncWriteExt;
+        use tokio::net::{TcpListener, TcpStream};
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let mut reader = FrameReader::new(server.into_split().0, Gate::new(Limits::default(), Metrics::default()));
+        client.write_all(b"\0\0\0\x0812345678").await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes, "12345678");
+        assert!(!reader.has_more());
+        client.write_all(b"\0\0\0\x08abcdefgh").await.unwrap();
+        assert!(reader.has_more(), "on loopback it has come");
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes, "abcdefgh");
     }
 
     /// A large frame leaves a large buffer behind; the next frame's memory is admitted all the same.

@@ -137,6 +137,11 @@ impl Committer {
         }
     }
 
+    /// True if no group is under way.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
     fn fail_present_group(&mut self) {
         self.stage = Stage::Idle;
         let what = self.shared.poisoned().unwrap_or_default();
@@ -345,7 +350,7 @@ impl Committer {
 
     /// True if an empty frame would prove the last group durable.
     pub fn wants_closing_frame(&self) -> bool {
-        matches!(self.stage, Stage::Idle) && !self.previous_ends.is_empty()
+        self.is_idle() && !self.previous_ends.is_empty()
     }
 
     /// Writes and syncs an empty frame. The header says that the last group was durable, so that damage to

@@ -167,6 +167,18 @@ impl Engine {
         self.shared.submit(ws, Box::new(done));
     }
 
+    /// As [`Self::submit`]; and if nobody commits at the moment, commits on this thread. Waking another thread, and being woken
+    /// by it, costs a fifth of the time of a write that is alone.
+    pub(crate) fn submit_here(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        match self.committer.try_lock() {
+            Some(mut committer) if committer.is_idle() => {
+                self.shared.enqueue(ws, Box::new(done));
+                while committer.step() == Step::Worked && !committer.is_idle() {}
+            }
+            _ => self.submit(ws, done),
+        }
+    }
+
     /// Takes the present group one stage further, or begins the next.
     pub fn commit_step(&self) -> Step {
         self.committer.lock().step()

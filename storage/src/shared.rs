@@ -66,6 +66,13 @@ pub(crate) struct Shared {
 impl Shared {
     /// See [`crate::Storage::submit`].
     pub fn submit(&self, ws: WriteSet, done: Done) {
+        if self.enqueue(ws, done) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Sequences a write set, or answers at once. Tells whether a group waits for the committer, who must hear of it.
+    pub fn enqueue(&self, ws: WriteSet, done: Done) -> bool {
         let now = Now {
             wall_ms: self.clock.now_ms(),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
@@ -73,14 +80,12 @@ impl Shared {
         };
         let mut sequencer = self.sequencer.lock();
         let told = sequencer.submit(ws, done, now);
-        let wake = sequencer.has_work();
+        let has_work = sequencer.has_work();
         drop(sequencer);
-        if wake {
-            self.work.notify_one();
-        }
         if let Some((done, outcome)) = told {
             self.answer(done, outcome);
         }
+        has_work
     }
 
     pub fn answer(&self, done: Done, outcome: Result<Receipt, WriteError>) {

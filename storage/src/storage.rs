@@ -99,6 +99,23 @@ impl Storage {
         self.0.engine.submit(ws, done);
     }
 
+    /// As [`Self::submit`], for a small write set with which nothing else is likely to come: if nobody else writes, it is
+    /// committed on this thread, which then blocks for a sync.
+    pub fn submit_here(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        let engine = &self.0.engine;
+        if engine.shared.is_ahead_of_checkpoint(CHECKPOINT_SLACK) {
+            // The committing thread waits for the checkpoint.
+            engine.submit(ws, done);
+        } else {
+            poisoning(engine, "a committing thread", || engine.submit_here(ws, done));
+        }
+    }
+
+    /// True if no write waits.
+    pub fn is_idle(&self) -> bool {
+        self.0.engine.is_idle()
+    }
+
     /// [`Self::submit`], and waits for the outcome.
     pub fn submit_wait(&self, ws: WriteSet) -> Result<Receipt, WriteError> {
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -255,7 +272,18 @@ impl Drop for Inner {
     }
 }
 
-/// Starts a thread of the storage. A panic in it is a bug, and must leave nobody waiting: it poisons the storage.
+/// Runs this. A panic in it is a bug, and must leave nobody waiting: it poisons the storage.
+fn poisoning(engine: &Engine, name: &str, run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        engine
+            .shared
+            .poison(&format!("the thread {name} panicked, which is a bug"));
+        // Answers those whose group was under way.
+        engine.commit_step();
+    }
+}
+
+/// Starts a thread of the storage.
 fn spawn(
     name: &'static str,
     engine: &Arc<Engine>,
@@ -263,16 +291,9 @@ fn spawn(
     body: fn(&Engine, &Signals),
 ) -> Result<JoinHandle<()>, OpenError> {
     let (engine, signals) = (engine.clone(), signals.clone());
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-        let run = std::panic::AssertUnwindSafe(|| body(&engine, &signals));
-        if std::panic::catch_unwind(run).is_err() {
-            engine
-                .shared
-                .poison(&format!("the thread {name} panicked, which is a bug"));
-            // Answers those whose group was under way.
-            engine.commit_step();
-        }
-    });
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || poisoning(&engine, name, || body(&engine, &signals)));
     thread.map_err(OpenError::io("cannot start a thread for", name))
 }
 
@@ -280,6 +301,7 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
+    let mut seen_lsn = 0;
     loop {
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),
@@ -293,8 +315,13 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
                     return;
                 }
                 let timed_out = shared.work.wait_for(&mut sequencer, idle_close).timed_out();
-                let idle = timed_out && !sequencer.has_work();
+                let mut idle = timed_out && !sequencer.has_work();
                 drop(sequencer);
+                if idle {
+                    // What is committed where it is submitted wakes nobody.
+                    let lsn = shared.state.read().lsn;
+                    idle = std::mem::replace(&mut seen_lsn, lsn) == lsn;
+                }
                 if idle && engine.close_idle_step() == Step::Poisoned {
                     return;
                 }

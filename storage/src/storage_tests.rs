@@ -47,6 +47,18 @@ fn create(storage: &Storage, name: &str, partitions: u32, configs: &[(&str, &str
         .unwrap()
 }
 
+fn write_set(log: LogId, value: &str) -> WriteSet {
+    let append = Append {
+        log,
+        batches: batch(&[value]),
+        log_append_time: false,
+    };
+    WriteSet {
+        appends: vec![append],
+        ..Default::default()
+    }
+}
+
 fn append(storage: &Storage, log: LogId, values: &[&str]) -> Result<i64, WriteError> {
     let append = Append {
         log,
@@ -374,6 +386,79 @@ fn an_empty_ballast_is_filled() {
 }
 
 #[test]
+fn a_write_that_is_alone_is_committed_where_it_is_submitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    let here = std::thread::current().id();
+    let mut committed_here = 0;
+    // The committing thread may be at its closing frame, or not have gone to sleep.
+    for offset in 0.. {
+        let (sender, receiver) = mpsc::channel();
+        storage.submit_here(write_set(log, "x"), move |outcome| {
+            sender.send((std::thread::current().id(), outcome)).unwrap();
+        });
+        let (thread, outcome) = receiver.recv().unwrap();
+        assert_eq!(outcome.unwrap().appends[0].first_offset, offset);
+        committed_here += u32::from(thread == here);
+        if committed_here == 100 {
+            break;
+        }
+    }
+    let count = values(&storage, log, 0).len();
+    drop(storage);
+    let storage = open(dir.path());
+    assert_eq!(values(&storage, log, 0).len(), count);
+}
+
+#[test]
+fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
+    const WRITES: i64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    let offsets = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (storage, offsets) = (storage.clone(), &offsets);
+            scope.spawn(move || {
+                for number in 0..WRITES {
+                    let (sender, receiver) = mpsc::channel();
+                    let done = move |outcome| sender.send(outcome).unwrap();
+                    match (thread + number) % 3 {
+                        0 => storage.submit(write_set(log, "x"), done),
+                        _ => storage.submit_here(write_set(log, "x"), done),
+                    }
+                    let receipt: Receipt = receiver.recv().unwrap().unwrap();
+                    offsets.lock().push(receipt.appends[0].first_offset);
+                }
+            });
+        }
+    });
+    let mut offsets = offsets.into_inner();
+    offsets.sort_unstable();
+    assert!(offsets.into_iter().eq(0..4 * WRITES));
+    storage.close();
+}
+
+/// As it would be in the committing thread.
+#[test]
+fn a_panic_where_a_write_is_committed_answers_it_and_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    storage.on_publish(|_| panic!("a bug"));
+    let (sender, receiver) = mpsc::channel();
+    storage.submit_here(write_set(log, "lost"), move |outcome| sender.send(outcome).unwrap());
+    let outcome = receiver.recv().unwrap();
+    assert!(
+        matches!(&outcome, Err(WriteError::Poisoned(reason)) if reason.contains("panicked")),
+        "{outcome:?}"
+    );
+    storage.close();
+}
+
+#[test]
 fn a_panic_in_the_committing_thread_answers_everybody_and_poisons() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
@@ -389,16 +474,7 @@ fn a_panic_in_the_committing_thread_answers_everybody_and_poisons() {
     });
     for _ in 0..3 {
         let sender = submitted.0.clone();
-        let append = Append {
-            log,
-            batches: batch(&["lost"]),
-            log_append_time: false,
-        };
-        let ws = WriteSet {
-            appends: vec![append],
-            ..Default::default()
-        };
-        storage.submit(ws, move |outcome| sender.send(outcome).unwrap());
+        storage.submit(write_set(log, "lost"), move |outcome| sender.send(outcome).unwrap());
     }
     drop((closed, submitted.0));
     let told: Vec<_> = submitted.1.iter().collect();

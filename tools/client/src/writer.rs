@@ -105,7 +105,9 @@ pub struct PartitionWriter {
 
 #[derive(Debug)]
 struct Queued {
-    record: Record,
+    /// At least one.
+    records: Vec<Record>,
+    /// Waits for the last of them.
     waiter: Waiter,
 }
 
@@ -166,10 +168,20 @@ impl PartitionWriter {
         record: Record,
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<oneshot::Receiver<Result<i64, Error>>, Error> {
+        self.send_all(vec![record], memory).await
+    }
+
+    /// Hands records over together, at least one, which costs little more than handing over one. The receiver gets the
+    /// offset of the last, when all are written.
+    pub async fn send_all(
+        &self,
+        records: Vec<Record>,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<oneshot::Receiver<Result<i64, Error>>, Error> {
         let (reply, receiver) = oneshot::channel();
         let waiter = Waiter { reply, _memory: memory };
         self.queue
-            .send(Queued { record, waiter })
+            .send(Queued { records, waiter })
             .await
             .map_err(|_| Error::Stopped("the writer has ended".to_owned()))?;
         Ok(receiver)
@@ -180,13 +192,16 @@ impl PartitionWriter {
 #[derive(Default)]
 struct Open {
     builder: BatchBuilder,
-    waiters: Vec<Waiter>,
+    records: usize,
+    /// By the place of the record that each waits for.
+    waiters: Vec<(usize, Waiter)>,
 }
 
 /// A batch whose bytes and sequence numbers will not change any more.
 struct Batch {
     bytes: Bytes,
-    waiters: Vec<Waiter>,
+    records: usize,
+    waiters: Vec<(usize, Waiter)>,
     created: Instant,
     first_sent: Option<Instant>,
 }
@@ -243,18 +258,22 @@ impl Lane {
         }
     }
 
-    /// Puts a record, and those that wait behind it, into the open batch.
+    /// Puts records, and those that wait behind them, into the open batch.
     fn take(&mut self, queued: Queued, queue: &mut mpsc::Receiver<Queued>) -> Result<(), Error> {
         let mut next = Some(queued);
-        while let Some(Queued { record, waiter }) = next {
-            let size_bytes = self.open.as_ref().map_or(0, |o| o.builder.size_bytes());
-            if size_bytes + wire_bytes(&record) > self.options.max_batch_bytes {
-                // A large record travels alone rather than in a batch that the topic refuses.
-                self.seal()?;
+        while let Some(Queued { records, waiter }) = next {
+            for record in records {
+                let size_bytes = self.open.as_ref().map_or(0, |o| o.builder.size_bytes());
+                if size_bytes + wire_bytes(&record) > self.options.max_batch_bytes {
+                    // A large record travels alone rather than in a batch that the topic refuses.
+                    self.seal()?;
+                }
+                let open = self.open.get_or_insert_default();
+                open.builder.push(record);
+                open.records += 1;
             }
             let open = self.open.get_or_insert_default();
-            open.builder.push(record);
-            open.waiters.push(waiter);
+            open.waiters.push((open.records.saturating_sub(1), waiter));
             if self.is_full() {
                 break;
             }
@@ -308,7 +327,7 @@ impl Lane {
         };
         let identity = &mut self.identity;
         let sequence = identity.next_sequence;
-        let count = open.waiters.len();
+        let records = open.records;
         let built = open
             .builder
             .compression(self.options.compression)
@@ -316,9 +335,10 @@ impl Lane {
             .build();
         let subject = format!("{}/{}", self.topic, self.partition);
         let built = built.map_err(|e| Error::batch(subject, &e))?;
-        identity.next_sequence = advance(sequence, count);
+        identity.next_sequence = advance(sequence, records);
         self.ready.push_back(Batch {
             bytes: built.bytes().clone(),
+            records,
             waiters: open.waiters,
             created: Instant::now(),
             first_sent: None,
@@ -364,12 +384,16 @@ impl Lane {
         self.confirmed = true;
         self.backoff = FIRST_BACKOFF;
         (self.on_batch)(BatchEvent::Acked(BatchAcked {
-            records: batch.waiters.len() as u64,
+            records: batch.records as u64,
             bytes: batch.bytes.len() as u64,
             took: batch.first_sent.map_or(Duration::ZERO, |sent| sent.elapsed()),
         }));
-        for (offset, waiter) in (base_offset..).zip(batch.waiters) {
-            let offset = if base_offset < 0 { -1 } else { offset };
+        for (place, waiter) in batch.waiters {
+            let offset = if base_offset < 0 {
+                -1
+            } else {
+                base_offset + place as i64
+            };
             let _ = waiter.reply.send(Ok(offset));
         }
         Ok(())
@@ -417,7 +441,7 @@ impl Lane {
         let batches = self.in_flight.drain(..).map(|(_, batch)| batch);
         let open = self.open.take().map(|open| open.waiters);
         let waiters = batches.chain(self.ready.drain(..)).map(|b| b.waiters);
-        for waiter in waiters.chain(open).flatten() {
+        for (_, waiter) in waiters.chain(open).flatten() {
             let _ = waiter.reply.send(Err(error.clone()));
         }
         let later = Error::Stopped(error.to_string());

@@ -15,6 +15,11 @@ use crate::tail::{self, HEADER, Reached};
 /// The bytes that are on their way to the destination.
 const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
+/// Records are handed to their writer by so many bytes: each by itself would cost as much as all the rest.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// Of so many pairs at most records wait for company, because they are not counted as on their way yet.
+const MAX_CHUNKS: usize = 1024;
+
 type Pair = (i32, i32);
 
 /// The writers of one replay.
@@ -28,15 +33,25 @@ pub(crate) struct Lanes {
     producers: HashMap<i32, i64>,
     reached: HashMap<Pair, Reached>,
     writers: HashMap<Pair, PartitionWriter>,
+    chunks: HashMap<Pair, Chunk>,
     memory: Arc<Semaphore>,
     outstanding: VecDeque<Outstanding>,
     pub acknowledged: u64,
 }
 
-/// A record that the destination has not answered yet, by where it stands in the source.
+/// Records that are handed over together.
+struct Chunk {
+    /// Of the first.
+    source_offset: i64,
+    records: Vec<Record>,
+    size_bytes: usize,
+}
+
+/// Records that the destination has not answered yet, by where the first stands in the source.
 struct Outstanding {
     partition: i32,
     offset: i64,
+    records: u64,
     answer: oneshot::Receiver<Result<i64, Error>>,
 }
 
@@ -63,6 +78,7 @@ impl Lanes {
             producers,
             reached: HashMap::new(),
             writers: HashMap::new(),
+            chunks: HashMap::new(),
             memory: Arc::new(Semaphore::new(MEMORY_BYTES)),
             outstanding: VecDeque::new(),
             acknowledged: 0,
@@ -105,7 +121,7 @@ impl Lanes {
         next.min().unwrap_or(from)
     }
 
-    /// Hands a record over, unless the destination has it. Waits while too much is on its way.
+    /// Hands a record over, unless the destination has it; but see [`Self::flush`]. Waits while too much is on its way.
     pub async fn send(&mut self, source: i32, record: StoredRecord) -> Result<(), Error> {
         let destination = self.destination_of(source, &record);
         let pair = (source, destination);
@@ -126,12 +142,42 @@ impl Lanes {
             headers,
             timestamp_ms: record.timestamp_ms,
         };
-        let permits = u32::try_from(size_bytes.min(MEMORY_BYTES)).unwrap_or(u32::MAX);
+        let chunk = self.chunks.entry(pair).or_insert_with(|| Chunk {
+            source_offset: offset,
+            records: Vec::new(),
+            size_bytes: 0,
+        });
+        chunk.records.push(record);
+        chunk.size_bytes += size_bytes;
+        if chunk.size_bytes >= CHUNK_BYTES {
+            return self.hand_over(pair).await;
+        }
+        match self.chunks.len() > MAX_CHUNKS {
+            true => self.flush().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Hands over what waits for company: before nothing may come for a while, and at the end.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        while let Some(pair) = self.chunks.keys().next().copied() {
+            self.hand_over(pair).await?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self, pair: Pair) -> Result<(), Error> {
+        let Some(chunk) = self.chunks.remove(&pair) else {
+            return Ok(());
+        };
+        let permits = u32::try_from(chunk.size_bytes.min(MEMORY_BYTES)).unwrap_or(u32::MAX);
         let memory = self.memory.clone().acquire_many_owned(permits).await.ok();
-        let answer = self.writer(pair).send(record, memory).await?;
+        let records = chunk.records.len() as u64;
+        let answer = self.writer(pair).send_all(chunk.records, memory).await?;
         self.outstanding.push_back(Outstanding {
-            partition: source,
-            offset,
+            partition: pair.0,
+            offset: chunk.source_offset,
+            records,
             answer,
         });
         self.settle()
@@ -172,9 +218,10 @@ impl Lanes {
                     let answer = answer.unwrap_or_else(|_| Err(ended()));
                     let outcome = answer.map_err(|error| oldest.explain(error, &self.destination));
                     // Nobody may wait for it once more, whatever it was.
+                    let records = oldest.records;
                     self.outstanding.pop_front();
                     outcome?;
-                    self.acknowledged += 1;
+                    self.acknowledged += records;
                 }
             }
         }
@@ -186,7 +233,7 @@ impl Lanes {
         let mut first = Ok(());
         while let Some(mut oldest) = self.outstanding.pop_front() {
             match (&mut oldest.answer).await.unwrap_or_else(|_| Err(ended())) {
-                Ok(_) => self.acknowledged += 1,
+                Ok(_) => self.acknowledged += oldest.records,
                 Err(error) => first = first.and(Err(oldest.explain(error, &self.destination))),
             }
         }

@@ -160,12 +160,15 @@ async fn copy(
 ) -> Result<(), Error> {
     let base = source.looked_at();
     while let Some((partition, record)) = source.next().await? {
-        pace.wait(record.timestamp_ms).await;
+        if pace.must_wait(record.timestamp_ms) {
+            lanes.flush().await?;
+            pace.wait(record.timestamp_ms).await;
+        }
         lanes.send(partition, record).await?;
         let looked_at = u64::try_from(source.looked_at() - base).unwrap_or(0);
         bar.set_position(done + looked_at);
     }
-    Ok(())
+    lanes.flush().await
 }
 
 /// How a topic for what is replayed of another is made.
