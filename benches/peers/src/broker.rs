@@ -20,6 +20,8 @@ const ASK_INTERVAL: Duration = Duration::from_micros(500);
 pub enum Product {
     Riverlog,
     Kafka,
+    /// Ours, which keeps nothing: what the clients could reach.
+    Sink,
 }
 
 /// What brokers are started from.
@@ -33,7 +35,7 @@ pub struct Programs {
 /// A data directory, and the addresses of the broker on it, which stay the same through restarts.
 #[derive(Debug)]
 pub struct Home {
-    product: Product,
+    pub product: Product,
     pub dir: PathBuf,
     pub kafka: SocketAddr,
     /// Riverlog only.
@@ -46,7 +48,7 @@ impl Home {
     pub fn new(programs: &Programs, product: Product, dir: &Path) -> anyhow::Result<Self> {
         let (kafka, http) = (free_port()?, free_port()?);
         match product {
-            Product::Riverlog => std::fs::create_dir_all(dir)?,
+            Product::Riverlog | Product::Sink => std::fs::create_dir_all(dir)?,
             // The second port is the controller's.
             Product::Kafka => programs.jars.format(dir, kafka.port(), http.port())?,
         }
@@ -70,6 +72,7 @@ impl Home {
         let mut command = match self.product {
             Product::Riverlog => self.riverlog(programs),
             Product::Kafka => programs.jars.broker(&self.dir),
+            Product::Sink => self.sink()?,
         };
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();
@@ -111,6 +114,12 @@ impl Home {
             command.env_remove(name);
         }
         command
+    }
+
+    fn sink(&self) -> anyhow::Result<Command> {
+        let mut command = child::command(std::env::current_exe().context("cannot find this program")?);
+        command.arg("sink").arg(self.kafka.to_string());
+        Ok(command)
     }
 }
 
@@ -154,14 +163,11 @@ impl Broker {
     ///
     /// # Errors
     /// If it is not created in time.
-    pub fn create_topic(&self, name: &str, partitions: i32, synced: bool) -> anyhow::Result<()> {
-        // So that a round does not pay for removing the topic of the one before a minute later.
-        let mut configs = match self.home.product {
-            Product::Kafka => vec![("file.delete.delay.ms", "1000")],
-            Product::Riverlog => vec![],
-        };
-        if synced {
-            configs.push(("flush.messages", "1"));
+    pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut configs = configs.to_vec();
+        if self.home.product == Product::Kafka {
+            // So that a round does not pay for removing segments of the one before a minute later.
+            configs.push(("file.delete.delay.ms", "1000"));
         }
         let started = Instant::now();
         loop {

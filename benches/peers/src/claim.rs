@@ -10,7 +10,8 @@ pub struct Claim {
     pub of: &'static str,
     /// The variant to divide by; without one the figure itself is what counts.
     pub against: Option<&'static str>,
-    pub wanted: Wanted,
+    /// `None` if it is only told.
+    pub wanted: Option<Wanted>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ pub const fn against(what: &'static str, figure: &'static str, against: &'static
         figure,
         of: "riverlog",
         against: Some(against),
-        wanted,
+        wanted: Some(wanted),
     }
 }
 
@@ -53,7 +54,18 @@ pub const fn absolute(what: &'static str, figure: &'static str, wanted: Wanted) 
         figure,
         of: "riverlog",
         against: None,
-        wanted,
+        wanted: Some(wanted),
+    }
+}
+
+/// The same figure of the broker that keeps nothing, divided by another variant's: what no broker can better.
+pub const fn ceiling(what: &'static str, figure: &'static str, against: &'static str) -> Claim {
+    Claim {
+        what,
+        figure,
+        of: "sink",
+        against: Some(against),
+        wanted: None,
     }
 }
 

@@ -117,7 +117,9 @@ impl Jars {
     }
 }
 
-/// `config/server.properties` as it is shipped, but for addresses and the directory.
+/// `config/server.properties` as it is shipped, but for addresses, the directory, and how late the files of a deleted
+/// topic are removed: that goes by the broker's own default of 60 s, whatever the topic says, and each round would wait
+/// for it.
 fn server_properties(dir: &Path, port: u16, controller_port: u16) -> String {
     let dir = dir.display();
     format!(
@@ -145,6 +147,7 @@ transaction.state.log.min.isr=1
 log.retention.hours=168
 log.segment.bytes=1073741824
 log.retention.check.interval.ms=300000
+log.segment.delete.delay.ms=1000
 "
     )
 }

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::child;
 use crate::usage::{cpu_s, ticks_per_s};
 
 /// A round in which others took more, in cores, is not judged.
 pub const NOISE_CORES: f64 = 0.1;
+
+/// What brokers may take that have nothing to do, all together, in cores.
+const BROKERS_IDLE_CORES: f64 = 0.15;
 
 /// Free memory that is not filled: the kernel keeps some, and processes may need some at once.
 const FREE_RESERVE_BYTES: u64 = 768 * 1024 * 1024;
@@ -35,13 +39,9 @@ impl Others {
         let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
         // user, nice, system. Interrupts belong to nobody.
         let busy: u64 = fields.take(3).filter_map(|field| field.parse::<u64>().ok()).sum();
-        let ours: f64 = child::running()
-            .iter()
-            .filter_map(|pid| cpu_s(&pid.to_string(), true))
-            .sum();
         let own = cpu_s("self", true).unwrap_or(0.0);
         Ok(Self {
-            cpu_s: busy as f64 / ticks_per_s() - kernel_threads_cpu_s() - ours - own,
+            cpu_s: busy as f64 / ticks_per_s() - kernel_threads_cpu_s() - ours_cpu_s() - own,
             at: Instant::now(),
         })
     }
@@ -55,6 +55,12 @@ impl Others {
         let cores = (now.cpu_s - self.cpu_s) / (now.at - self.at).as_secs_f64();
         Ok(cores.max(0.0))
     }
+}
+
+/// CPU seconds of the processes that we have started and that run.
+fn ours_cpu_s() -> f64 {
+    let pids = child::running().into_iter();
+    pids.filter_map(|pid| cpu_s(&pid.to_string(), true)).sum()
 }
 
 fn kernel_threads_cpu_s() -> f64 {
@@ -74,16 +80,17 @@ fn kernel_threads_cpu_s() -> f64 {
     kernel.filter_map(|pid| cpu_s(&pid, false)).sum()
 }
 
-/// Waits for a second in which others do next to nothing, at most this long. Says whether there was one.
+/// Waits for a second in which others do next to nothing, and neither do the brokers (they may still make the topic that
+/// is to be written, or remove the last one), at most this long. Says whether there was one.
 ///
 /// # Errors
 /// When the run is to end.
 pub fn await_quiet(patience: Duration) -> anyhow::Result<bool> {
     let started = Instant::now();
     while started.elapsed() < patience {
-        let others = Others::now()?;
+        let (others, brokers_cpu_s) = (Others::now()?, ours_cpu_s());
         child::pause(Duration::from_secs(1))?;
-        if others.cores_since()? < NOISE_CORES * 0.8 {
+        if others.cores_since()? < NOISE_CORES * 0.8 && ours_cpu_s() - brokers_cpu_s < BROKERS_IDLE_CORES {
             return Ok(true);
         }
     }
@@ -127,6 +134,26 @@ impl PageCache {
         }
         Ok(filled)
     }
+}
+
+/// Lets this process, and the brokers that it starts, have so many files and connections open, or as many as it may.
+/// Returns how many that are.
+///
+/// # Errors
+/// If the system does not let us have what it allows.
+pub fn allow_open_files(wanted: u64) -> anyhow::Result<u64> {
+    let limits = getrlimit(Resource::Nofile);
+    let maximum = limits.maximum.unwrap_or(u64::MAX);
+    let set = |current: u64, maximum: u64| {
+        let (current, maximum) = (Some(current), Some(maximum));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum })
+    };
+    // Beyond the hard limit only root gets, and not in every container.
+    if maximum < wanted && set(wanted, wanted).is_ok() {
+        return Ok(wanted);
+    }
+    set(maximum, maximum).context("cannot raise the number of open files")?;
+    Ok(maximum)
 }
 
 fn free_memory_bytes() -> u64 {

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::broker::{Broker, Home, Product, Programs};
+use crate::broker::{Broker, Home, Programs};
 use crate::child;
 use crate::loads::{self, Client, Load, Outcome, Site, Source};
 use crate::machine::{self, Device, NOISE_CORES, Others, PageCache};
 use crate::notes::{Log, Note};
 use crate::payload::Payloads;
-use crate::scenario::{Scenario, Variant};
-use crate::usage::{MemoryWatch, Usage};
+use crate::scenario::Scenario;
+use crate::usage::{self, MemoryWatch, Usage};
+use crate::variant::Variant;
 
 /// How long a broker may take to give a deleted topic's space back.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(60);
@@ -21,15 +22,21 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(60);
 /// What a broker may keep of it: journal files, for one.
 const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How many rounds, and how long they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub rounds: u32,
+    pub duration: Duration,
+    pub warm_up: Duration,
+}
+
 /// The same for all scenarios of an invocation.
 #[derive(Debug)]
 pub struct Bench {
     pub programs: Programs,
     pub payloads: Payloads,
     pub client: Client,
-    pub rounds: u32,
-    pub duration: Duration,
-    pub warm_up: Duration,
+    pub pace: Pace,
     pub quiet_patience: Duration,
     pub source_bytes: u64,
     pub start_bytes: u64,
@@ -44,9 +51,8 @@ pub struct Bench {
 /// A scenario that runs.
 struct Stage<'a> {
     bench: &'a Bench,
-    scenario: &'a Scenario,
-    riverlog: Option<Broker>,
-    kafka: Option<Broker>,
+    scenario: &'a Scenario<'a>,
+    brokers: Vec<Broker>,
     sources: BTreeMap<&'static str, Source>,
     page_cache: PageCache,
     device: Option<Device>,
@@ -54,17 +60,39 @@ struct Stage<'a> {
 }
 
 impl Bench {
+    /// Runs one scenario after the other. Returns the notes, and the names of those that failed.
+    ///
+    /// # Errors
+    /// If the run is to end.
+    pub fn run_all<'a>(
+        &self,
+        scenarios: impl IntoIterator<Item = &'a Scenario<'a>>,
+    ) -> anyhow::Result<(Vec<Note>, Vec<&'a str>)> {
+        let (mut notes, mut failed) = (Vec::new(), Vec::new());
+        for scenario in scenarios {
+            match self.run(scenario) {
+                Ok(more) => notes.extend(more),
+                Err(error) if child::interrupted() => return Err(error),
+                Err(error) => {
+                    // The others can be measured all the same.
+                    eprintln!("peers: {error:#}");
+                    failed.push(scenario.name);
+                }
+            }
+        }
+        Ok((notes, failed))
+    }
+
     /// Runs all rounds of a scenario and returns their notes.
     ///
     /// # Errors
     /// If a broker or a load fails, or the run is to end.
-    pub fn run(&self, scenario: &Scenario) -> anyhow::Result<Vec<Note>> {
+    fn run(&self, scenario: &Scenario<'_>) -> anyhow::Result<Vec<Note>> {
         let dir = tempfile::Builder::new().prefix(scenario.name).tempdir_in(&self.dir)?;
         let mut stage = Stage {
             bench: self,
             scenario,
-            riverlog: self.broker(scenario, Product::Riverlog, dir.path())?,
-            kafka: self.broker(scenario, Product::Kafka, dir.path())?,
+            brokers: self.brokers(scenario, dir.path())?,
             sources: BTreeMap::new(),
             page_cache: PageCache::new(dir.path())?,
             device: Device::under(dir.path()),
@@ -77,40 +105,44 @@ impl Bench {
         notes
     }
 
-    /// A broker for the whole scenario, if one of its variants needs it.
-    fn broker(&self, scenario: &Scenario, product: Product, dir: &Path) -> anyhow::Result<Option<Broker>> {
-        let needs = |variant: &Variant| variant.product == Some(product) && !variant.load.brings_broker();
-        if !scenario.variants.iter().any(needs) {
-            return Ok(None);
+    /// The brokers that last for the whole scenario: one of each product that its variants need.
+    fn brokers(&self, scenario: &Scenario<'_>, dir: &Path) -> anyhow::Result<Vec<Broker>> {
+        let mut brokers: Vec<Broker> = Vec::new();
+        for variant in scenario.variants.iter().filter(|variant| !variant.load.brings_broker()) {
+            let Some(product) = variant.product else { continue };
+            if brokers.iter().any(|broker| broker.home.product == product) {
+                continue;
+            }
+            // Not a variant's name: those have directories of their own beside it.
+            let dir = dir.join(format!("broker-{product:?}").to_lowercase());
+            brokers.push(Home::new(&self.programs, product, &dir)?.start(&self.programs)?);
         }
-        // Not a variant's name: those have directories of their own beside it.
-        let dir = dir.join(format!("broker-{product:?}").to_lowercase());
-        Ok(Some(Home::new(&self.programs, product, &dir)?.start(&self.programs)?))
+        Ok(brokers)
     }
 }
 
 impl Stage<'_> {
     fn run(&mut self) -> anyhow::Result<Vec<Note>> {
-        let variants = self.scenario.variants;
+        let (variants, pace) = (self.scenario.variants, self.bench.pace);
         for variant in variants {
             std::fs::create_dir_all(self.dir.join(variant.name))?;
             self.fill(variant)?;
         }
         // A virtual machine compiles what runs often; that is no round's business.
         for variant in variants.iter().filter(|variant| !variant.load.brings_broker()) {
-            if !self.bench.warm_up.is_zero() {
-                self.round(variant, 0, self.bench.warm_up)?;
+            if !pace.warm_up.is_zero() {
+                self.round(variant, 0, pace.warm_up)?;
             }
         }
         let mut notes = Vec::new();
-        for round in 1..=self.bench.rounds {
+        for round in 1..=pace.rounds {
             // Every other round in the other order, so that a drift of the machine favours nobody.
             let mut order: Vec<&Variant> = variants.iter().collect();
             if round % 2 == 0 {
                 order.reverse();
             }
             for variant in order {
-                let note = self.round(variant, round, self.bench.duration)?;
+                let note = self.round(variant, round, pace.duration)?;
                 self.bench.log.add(&note)?;
                 show(&note);
                 notes.push(note);
@@ -123,10 +155,8 @@ impl Stage<'_> {
         if variant.load.brings_broker() {
             return None;
         }
-        match variant.product? {
-            Product::Riverlog => self.riverlog.as_ref(),
-            Product::Kafka => self.kafka.as_ref(),
-        }
+        let is_its = |broker: &&Broker| Some(broker.home.product) == variant.product;
+        self.brokers.iter().find(is_its)
     }
 
     fn site<'a>(&'a self, variant: &Variant, topic: &'a str, dir: &'a Path, duration: Duration) -> Site<'a> {
@@ -153,10 +183,10 @@ impl Stage<'_> {
         };
         let topic = format!("source-{}", variant.name);
         if let Some(broker) = self.broker(variant) {
-            broker.create_topic(&topic, variant.partitions, variant.synced)?;
+            broker.create_topic(&topic, variant.partitions, variant.configs)?;
         }
         let records = self.bench.source_bytes / size_bytes as u64;
-        let site = self.site(variant, &topic, &self.dir, self.bench.duration);
+        let site = self.site(variant, &topic, &self.dir, self.bench.pace.duration);
         let source = loads::fill(&site, size_bytes, records)?;
         self.sources.insert(variant.name, source);
         Ok(())
@@ -166,7 +196,7 @@ impl Stage<'_> {
         let topic = format!("{}-{}-{round}", self.scenario.name, variant.name);
         let before_bytes = self.broker(variant).map(|broker| machine::tree_bytes(&broker.home.dir));
         if let Some(broker) = self.broker(variant) {
-            broker.create_topic(&topic, variant.partitions, variant.synced)?;
+            broker.create_topic(&topic, variant.partitions, variant.configs)?;
         }
         machine::sync_file_system(&self.dir)?;
         machine::await_quiet(self.bench.quiet_patience)?;
@@ -189,7 +219,8 @@ impl Stage<'_> {
         let usage = || site.broker.map(|broker| Usage::of(broker.id())).transpose();
         let device = || self.device.as_ref().and_then(Device::usage);
         let watch = MemoryWatch::default();
-        let (others, device_before, before) = (Others::now()?, device(), usage()?);
+        let clients_cpu_s = || usage::cpu_s("self", true).unwrap_or(0.0);
+        let (others, device_before, before, clients_before) = (Others::now()?, device(), usage()?, clients_cpu_s());
         let outcome = std::thread::scope(|scope| {
             if let Some(broker) = site.broker {
                 watch.start(scope, broker.id());
@@ -198,6 +229,7 @@ impl Stage<'_> {
             watch.end();
             outcome
         })?;
+        let clients_used = clients_cpu_s() - clients_before;
         let (after, flushed, others_cores) = (usage()?, device(), others.cores_since()?);
         machine::sync_file_system(&self.dir)?;
         let written = device();
@@ -211,6 +243,7 @@ impl Stage<'_> {
                 (after.cpu_s - before.cpu_s) * 1e9,
                 &outcome,
             );
+            per_byte(&mut figures, "client_cpu_s_per_gb", clients_used * 1e9, &outcome);
             if !variant.load.reads() {
                 let written_bytes = after.written_bytes.saturating_sub(before.written_bytes);
                 per_byte(&mut figures, "written_per_byte", written_bytes as f64, &outcome);
@@ -246,6 +279,7 @@ fn figures(outcome: &Outcome, variant: &Variant) -> BTreeMap<String, f64> {
     // At a fixed pace the rate says nothing.
     if outcome.records > 0 && !matches!(variant.load, Load::EndToEnd { .. }) {
         figures.insert("records_per_s".into(), outcome.records as f64 / outcome.seconds);
+        figures.insert("bytes_per_s".into(), outcome.bytes as f64 / outcome.seconds);
     }
     figures
 }

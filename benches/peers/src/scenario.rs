@@ -1,63 +1,19 @@
 //! The table of scenarios: who does what, and what is wanted of it.
 
-use crate::broker::Product;
 use crate::claim::Wanted::{AtLeast, AtMost};
-use crate::claim::{Claim, absolute, against};
+use crate::claim::{Claim, absolute, against, ceiling};
 use crate::loads::Load;
+use crate::variant::{Variant, kafka, kafka_synced, named, riverlog, sink};
 
 const KIB: usize = 1024;
 
-/// One side of a comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Variant {
-    pub name: &'static str,
-    /// `None` if no broker takes part.
-    pub product: Option<Product>,
-    /// Apache Kafka with `flush.messages=1`: it syncs before it acknowledges, as Riverlog always does.
-    pub synced: bool,
-    pub partitions: i32,
-    pub load: Load,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    pub name: &'static str,
+pub struct Scenario<'a> {
+    pub name: &'a str,
     /// A line for `peers list`.
-    pub about: &'static str,
-    pub variants: &'static [Variant],
-    pub claims: &'static [Claim],
-}
-
-const fn riverlog(partitions: i32, load: Load) -> Variant {
-    Variant {
-        name: "riverlog",
-        product: Some(Product::Riverlog),
-        synced: false,
-        partitions,
-        load,
-    }
-}
-
-const fn kafka(partitions: i32, load: Load) -> Variant {
-    Variant {
-        name: "kafka",
-        product: Some(Product::Kafka),
-        synced: false,
-        partitions,
-        load,
-    }
-}
-
-const fn kafka_synced(partitions: i32, load: Load) -> Variant {
-    Variant {
-        name: "kafka-synced",
-        synced: true,
-        ..kafka(partitions, load)
-    }
-}
-
-const fn named(name: &'static str, variant: Variant) -> Variant {
-    Variant { name, ..variant }
+    pub about: &'a str,
+    pub variants: &'a [Variant],
+    pub claims: &'a [Claim],
 }
 
 const BULK_1K: Load = Load::Bulk { size_bytes: KIB };
@@ -77,11 +33,16 @@ const AFTER_KILL: Load = Load::AfterKill { size_bytes: KIB };
 const MEMORY: Load = Load::Memory { size_bytes: KIB };
 
 /// All of them, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[
+pub const SCENARIOS: &[Scenario<'static>] = &[
     Scenario {
         name: "bulk-1k",
         about: "1 KiB records as fast as one producer sends them, 4 partitions, acks=all",
-        variants: &[riverlog(4, BULK_1K), kafka(4, BULK_1K), kafka_synced(4, BULK_1K)],
+        variants: &[
+            riverlog(4, BULK_1K),
+            kafka(4, BULK_1K),
+            kafka_synced(4, BULK_1K),
+            sink(4, BULK_1K),
+        ],
         claims: &[
             against(
                 "1 KiB bulk, 4 partitions, acks=all, against Kafka unsynced",
@@ -106,12 +67,17 @@ pub const SCENARIOS: &[Scenario] = &[
                 "device_written_per_byte",
                 AtMost(1.15),
             ),
+            ceiling(
+                "1 KiB bulk, ceiling: a broker that keeps nothing, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
+            ),
         ],
     },
     Scenario {
         name: "bulk-100b",
         about: "the same with records of 100 bytes",
-        variants: &[riverlog(4, BULK_100B), kafka(4, BULK_100B)],
+        variants: &[riverlog(4, BULK_100B), kafka(4, BULK_100B), sink(4, BULK_100B)],
         claims: &[
             against(
                 "100-byte bulk against Kafka unsynced",
@@ -130,6 +96,11 @@ pub const SCENARIOS: &[Scenario] = &[
                 "device_written_per_byte",
                 AtMost(2.3),
             ),
+            ceiling(
+                "100-byte bulk, ceiling: a broker that keeps nothing, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
+            ),
         ],
     },
     Scenario {
@@ -139,6 +110,7 @@ pub const SCENARIOS: &[Scenario] = &[
             riverlog(1, WAITING_64),
             kafka(1, WAITING_64),
             kafka_synced(1, WAITING_64),
+            sink(1, WAITING_64),
         ],
         claims: &[
             against(
@@ -148,23 +120,40 @@ pub const SCENARIOS: &[Scenario] = &[
                 AtLeast(1.2),
             ),
             against("the same against synced", "records_per_s", "kafka-synced", AtLeast(8.0)),
+            ceiling(
+                "64 waiting, ceiling: a broker that keeps nothing, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
+            ),
+            ceiling("the same against synced", "records_per_s", "kafka-synced"),
         ],
     },
     Scenario {
         name: "waiting-64x64",
         about: "64 producers that each wait for their record, a partition each, 100 B",
-        variants: &[riverlog(64, WAITING_64), kafka_synced(64, WAITING_64)],
-        claims: &[against(
-            "64 waiting producers, 64 partitions, against synced",
-            "records_per_s",
-            "kafka-synced",
-            AtLeast(4.0),
-        )],
+        variants: &[
+            riverlog(64, WAITING_64),
+            kafka_synced(64, WAITING_64),
+            sink(64, WAITING_64),
+        ],
+        claims: &[
+            against(
+                "64 waiting producers, 64 partitions, against synced",
+                "records_per_s",
+                "kafka-synced",
+                AtLeast(4.0),
+            ),
+            ceiling(
+                "64 waiting, 64 partitions, ceiling: a broker that keeps nothing, against synced",
+                "records_per_s",
+                "kafka-synced",
+            ),
+        ],
     },
     Scenario {
         name: "one-in-flight",
         about: "one librdkafka producer that waits for each record of 100 B",
-        variants: &[riverlog(1, ONE), kafka(1, ONE), kafka_synced(1, ONE)],
+        variants: &[riverlog(1, ONE), kafka(1, ONE), kafka_synced(1, ONE), sink(1, ONE)],
         claims: &[
             against(
                 "one in flight with the same client, p50, against Kafka unsynced",
@@ -173,6 +162,11 @@ pub const SCENARIOS: &[Scenario] = &[
                 AtMost(1.0),
             ),
             against("the same against synced", "p50_us", "kafka-synced", AtMost(0.5)),
+            ceiling(
+                "one in flight, floor: a broker that keeps nothing, p50, against Kafka unsynced",
+                "p50_us",
+                "kafka",
+            ),
         ],
     },
     Scenario {
@@ -183,8 +177,8 @@ pub const SCENARIOS: &[Scenario] = &[
             Variant {
                 name: "bare",
                 product: None,
-                synced: true,
                 partitions: 1,
+                configs: &[],
                 load: Load::BareAppend,
             },
         ],

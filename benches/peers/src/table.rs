@@ -7,11 +7,12 @@ use crate::notes::Note;
 use crate::scenario::{SCENARIOS, Scenario};
 
 /// What stands behind the verdicts: name, heading, divisor, decimals.
-const COLUMNS: [(&str, &str, f64, usize); 12] = [
+const COLUMNS: [(&str, &str, f64, usize); 13] = [
     ("records_per_s", "K records/s", 1e3, 1),
     ("p50_us", "p50 µs", 1.0, 0),
     ("p99_us", "p99 µs", 1.0, 0),
     ("cpu_s_per_gb", "CPU s/GB", 1.0, 2),
+    ("client_cpu_s_per_gb", "client s/GB", 1.0, 2),
     ("written_per_byte", "written/B", 1.0, 2),
     ("device_written_per_byte", "device/B", 1.0, 2),
     ("flushes_per_mb", "flushes/MB", 1.0, 2),
@@ -35,12 +36,7 @@ pub fn latest(notes: Vec<Note>) -> Vec<Note> {
 
 /// Prints both tables as Markdown, aligned to be read as text as well.
 pub fn print(notes: &[Note]) {
-    let mut origins: Vec<String> = notes.iter().map(origin).collect();
-    origins.sort();
-    origins.dedup();
-    for origin in origins {
-        println!("{origin}");
-    }
+    print_origins(notes);
     println!();
     print_rows(
         &["what", "wanted", "measured", "spread", "rounds", "verdict"],
@@ -52,6 +48,16 @@ pub fn print(notes: &[Note]) {
     print_rows(&headings, &medians(notes));
 }
 
+/// Prints a line for each day, commit, version and client that notes are of.
+pub fn print_origins(notes: &[Note]) {
+    let mut origins: Vec<String> = notes.iter().map(origin).collect();
+    origins.sort();
+    origins.dedup();
+    for origin in origins {
+        println!("{origin}");
+    }
+}
+
 fn origin(note: &Note) -> String {
     format!(
         "{}, commit {}, Apache Kafka {}, {}",
@@ -60,7 +66,7 @@ fn origin(note: &Note) -> String {
 }
 
 /// The notes of each scenario, by client, in the order of the table.
-fn groups(notes: &[Note]) -> Vec<(&'static Scenario, String, Vec<&Note>)> {
+fn groups(notes: &[Note]) -> Vec<(&'static Scenario<'static>, String, Vec<&Note>)> {
     let mut groups = Vec::new();
     for scenario in SCENARIOS {
         let mut clients: BTreeMap<&str, Vec<&Note>> = BTreeMap::new();
@@ -101,11 +107,12 @@ fn verdict(claim: &Claim, mark: &str, notes: &[&Note]) -> Vec<String> {
         true => all.iter().map(|(value, _)| *value).collect(),
         false => quiet.clone(),
     };
-    let verdict = match (median(&shown), quiet.is_empty()) {
+    let verdict = match (median(&shown), claim.wanted) {
         (None, _) => "not measured",
-        (_, true) => "not judged: noisy",
-        (Some(median), false) if claim.wanted.is_met(median) => "met",
-        (Some(_), false) => "missed",
+        (Some(_), _) if quiet.is_empty() => "not judged: noisy",
+        (Some(_), None) => "–",
+        (Some(median), Some(wanted)) if wanted.is_met(median) => "met",
+        (Some(_), Some(_)) => "missed",
     };
     let measured = median(&shown).map_or("–".to_owned(), |median| format!("{}{unit}", figure(median)));
     let spread = spread(&shown).map_or("–".to_owned(), |(low, high)| {
@@ -113,7 +120,7 @@ fn verdict(claim: &Claim, mark: &str, notes: &[&Note]) -> Vec<String> {
     });
     vec![
         format!("{}{mark}", claim.what),
-        claim.wanted.in_words(unit),
+        claim.wanted.map_or("–".to_owned(), |wanted| wanted.in_words(unit)),
         measured,
         spread,
         format!("{} of {}", quiet.len(), all.len()),
@@ -123,7 +130,7 @@ fn verdict(claim: &Claim, mark: &str, notes: &[&Note]) -> Vec<String> {
 
 /// The figure or ratio of each round, and whether others disturbed it. A ratio is one of neighbours: rounds that ran one
 /// after the other. So a slow hour of the machine is in both of its sides.
-fn values(claim: &Claim, notes: &[&Note]) -> Vec<(f64, bool)> {
+pub fn values(claim: &Claim, notes: &[&Note]) -> Vec<(f64, bool)> {
     let find = |variant: &str, round: u32| {
         let note = notes
             .iter()
@@ -146,24 +153,31 @@ fn values(claim: &Claim, notes: &[&Note]) -> Vec<(f64, bool)> {
     values.collect()
 }
 
-/// Medians over the rounds that are judged, or over all if none is.
+/// A figure of a variant in the rounds that are judged, or in all if none is.
+pub fn judged(notes: &[&Note], variant: &str, figure: &str) -> Vec<f64> {
+    let of_variant = || notes.iter().filter(|note| note.variant == variant);
+    let any_quiet = of_variant().any(|note| !note.noisy);
+    let shown = of_variant().filter(|note| !(note.noisy && any_quiet));
+    shown.filter_map(|note| note.figures.get(figure).copied()).collect()
+}
+
+/// The table of the figures' medians.
 fn medians(notes: &[Note]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (scenario, mark, notes) in groups(notes) {
         for variant in scenario.variants {
-            let all: Vec<&&Note> = notes.iter().filter(|note| note.variant == variant.name).collect();
-            let quiet: Vec<&&Note> = all.iter().filter(|note| !note.noisy).copied().collect();
-            let shown = if quiet.is_empty() { &all } else { &quiet };
+            let rounds = notes.iter().filter(|note| note.variant == variant.name);
             let mut row = vec![
                 format!("{}{mark}", scenario.name),
                 variant.name.to_owned(),
-                format!("{} of {}", quiet.len(), all.len()),
+                format!(
+                    "{} of {}",
+                    rounds.clone().filter(|note| !note.noisy).count(),
+                    rounds.count()
+                ),
             ];
             for (name, _, divisor, decimals) in COLUMNS {
-                let values: Vec<f64> = shown
-                    .iter()
-                    .filter_map(|note| note.figures.get(name).copied())
-                    .collect();
+                let values = judged(&notes, variant.name, name);
                 row.push(median(&values).map_or(String::new(), |median| format!("{:.decimals$}", median / divisor)));
             }
             rows.push(row);
@@ -181,14 +195,14 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((low + high) / 2.0)
 }
 
-fn spread(values: &[f64]) -> Option<(f64, f64)> {
+pub fn spread(values: &[f64]) -> Option<(f64, f64)> {
     let low = values.iter().copied().min_by(f64::total_cmp)?;
     let high = values.iter().copied().max_by(f64::total_cmp)?;
     Some((low, high))
 }
 
 /// Three digits that count, or all before the point.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -196,7 +210,7 @@ fn figure(value: f64) -> String {
     }
 }
 
-fn print_rows(headings: &[&str], rows: &[Vec<String>]) {
+pub fn print_rows(headings: &[&str], rows: &[Vec<String>]) {
     let widths: Vec<usize> = headings
         .iter()
         .enumerate()
@@ -247,7 +261,7 @@ mod tests {
         figure: "f",
         of: "a",
         against: Some("b"),
-        wanted: Wanted::AtLeast(1.5),
+        wanted: Some(Wanted::AtLeast(1.5)),
     };
 
     #[test]
@@ -265,6 +279,15 @@ mod tests {
         let notes: Vec<&Note> = notes.iter().collect();
         let row = verdict(&CLAIM, "", &notes);
         assert_eq!(row, ["w", "≥ 1.5 ×", "3.00 ×", "2.00–4.00", "2 of 3", "met"]);
+    }
+
+    #[test]
+    fn where_nothing_is_wanted_there_is_no_verdict() {
+        let claim = Claim { wanted: None, ..CLAIM };
+        let notes = [note("a", 1, 10.0, false), note("b", 1, 5.0, false)];
+        let notes: Vec<&Note> = notes.iter().collect();
+        let row = verdict(&claim, "", &notes);
+        assert_eq!(row, ["w", "–", "2.00 ×", "2.00–2.00", "1 of 1", "–"]);
     }
 
     #[test]

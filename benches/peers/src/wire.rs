@@ -103,14 +103,12 @@ impl Connection {
     /// If it is refused.
     pub fn produce(&mut self, frame: &[u8]) -> anyhow::Result<()> {
         self.exchange(frame)?;
-        let response: ProduceResponse = decode(&self.answer, ProduceResponse::header_version(PRODUCE), PRODUCE)?;
-        let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-        let mut codes = partitions.map(|partition| partition.error_code).peekable();
-        ensure!(codes.peek().is_some(), "Produce: no partition was answered");
-        match codes.find(|code| *code != 0) {
-            Some(code) => bail!("Produce: error {code}"),
-            None => Ok(()),
-        }
+        ensure_acknowledged(&self.answer)
+    }
+
+    /// For who wants to wait for several connections at once.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     fn call<R: Request>(&mut self, request: &R, version: i16) -> anyhow::Result<R::Response> {
@@ -127,6 +125,21 @@ impl Connection {
         ensure!(length < 64 * 1024 * 1024, "an answer of {length} bytes");
         self.answer.resize(usize::try_from(length)?, 0);
         self.stream.read_exact(&mut self.answer).context("half an answer")
+    }
+}
+
+/// Looks at the answer to a request of [`produce_frame`], without its length.
+///
+/// # Errors
+/// If a partition refused.
+pub fn ensure_acknowledged(answer: &[u8]) -> anyhow::Result<()> {
+    let response: ProduceResponse = decode(answer, ProduceResponse::header_version(PRODUCE), PRODUCE)?;
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut codes = partitions.map(|partition| partition.error_code).peekable();
+    ensure!(codes.peek().is_some(), "Produce: no partition was answered");
+    match codes.find(|code| *code != 0) {
+        Some(code) => bail!("Produce: error {code}"),
+        None => Ok(()),
     }
 }
 

@@ -18,6 +18,12 @@ use crate::child;
 /// How many records are sent between two looks at the clock.
 const STRIDE: u64 = 256;
 
+/// The largest record, with what is around its value, that librdkafka sends by default, in bytes.
+const RECORD_BYTES: usize = 1_000_000;
+
+/// More than is around a value.
+const OVERHEAD_BYTES: usize = 1024;
+
 /// When to stop sending.
 #[derive(Debug)]
 pub struct Until<'a> {
@@ -96,8 +102,12 @@ pub fn run(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
 /// # Errors
 /// If anything was not acknowledged, unless it was stopped.
 pub fn produce(broker: &Broker, site: &Site<'_>, size_bytes: usize, until: &Until<'_>) -> anyhow::Result<Outcome> {
-    let producer = ThreadedProducer::from_config_and_context(&config(broker), Counter::default())
-        .context("cannot make a producer")?;
+    let mut config = config(broker);
+    if size_bytes + OVERHEAD_BYTES > RECORD_BYTES {
+        config.set("message.max.bytes", (size_bytes + OVERHEAD_BYTES).to_string());
+    }
+    let producer =
+        ThreadedProducer::from_config_and_context(&config, Counter::default()).context("cannot make a producer")?;
     let counter = producer.context().clone();
     let started = Instant::now();
     let mut sent = 0;

@@ -16,7 +16,7 @@ pub fn run(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
     let dir = tempfile::tempdir_in(site.dir)?;
     let product = site.product.context("memory of which broker?")?;
     let broker = Home::new(site.programs, product, &dir.path().join("data"))?.start(site.programs)?;
-    broker.create_topic(site.topic, site.partitions, false)?;
+    broker.create_topic(site.topic, site.partitions, &[])?;
     child::pause(SETTLE)?;
     let idle_bytes = private_bytes(broker.id())?;
     let watch = MemoryWatch::default();

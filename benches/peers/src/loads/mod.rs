@@ -3,6 +3,7 @@
 mod appends;
 mod batches;
 mod bulk;
+mod connections;
 mod consume;
 mod end_to_end;
 mod kafka_tools;
@@ -27,6 +28,8 @@ pub enum Load {
     Bulk { size_bytes: usize },
     /// Producers that each wait for their record before they send the next.
     Waiting { producers: usize, size_bytes: usize },
+    /// The same over plain sockets, all of them by one thread.
+    Connections { connections: usize, size_bytes: usize },
     /// One record at a time through librdkafka.
     OneInFlight { size_bytes: usize },
     /// One record at a time over a socket.
@@ -157,6 +160,10 @@ pub fn run(load: Load, site: &Site<'_>) -> anyhow::Result<Outcome> {
         Load::Bulk { size_bytes } => bulk::run(site, size_bytes),
         Load::Consume { size_bytes } => consume::run(site, size_bytes),
         Load::Waiting { producers, size_bytes } => waiting::run(site, producers, size_bytes),
+        Load::Connections {
+            connections,
+            size_bytes,
+        } => connections::run(site, connections, size_bytes),
         Load::OneInFlight { size_bytes } => waiting::run(site, 1, size_bytes),
         Load::OneInFlightRaw { size_bytes } => single::run(site, size_bytes),
         Load::BareAppend => appends::run(site),

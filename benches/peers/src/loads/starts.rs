@@ -24,7 +24,7 @@ pub fn empty(site: &Site<'_>) -> anyhow::Result<Outcome> {
 pub fn full(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
     let dir = tempfile::tempdir_in(site.dir)?;
     let broker = home(site, dir.path())?.start(site.programs)?;
-    broker.create_topic(site.topic, site.partitions, false)?;
+    broker.create_topic(site.topic, site.partitions, &[])?;
     let records = site.start_bytes / size_bytes as u64;
     bulk::produce(&broker, site, size_bytes, &bulk::Until::records(records))?;
     let broker = broker.stop()?.start(site.programs)?;
@@ -34,7 +34,7 @@ pub fn full(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
 pub fn after_kill(site: &Site<'_>, size_bytes: usize) -> anyhow::Result<Outcome> {
     let dir = tempfile::tempdir_in(site.dir)?;
     let broker = home(site, dir.path())?.start(site.programs)?;
-    broker.create_topic(site.topic, site.partitions, false)?;
+    broker.create_topic(site.topic, site.partitions, &[])?;
     let stop = AtomicBool::new(false);
     let until = bulk::Until {
         stop: Some(&stop),
