@@ -39,21 +39,21 @@ impl PendingAppend {
 }
 
 impl Broker {
-    /// Submits batches to one partition at once; the order of calls is the order in the log. A small append that comes alone
-    /// is worth a commit of its own: see [`Broker::start_write_here`].
+    /// Submits batches to one partition at once; the order of calls is the order in the log. If the client
+    /// waits for the answer before it sends more, a small append is worth a commit of its own: see [`Broker::start_write_here`].
     pub fn start_append(
         &self,
         topic: &Topic,
         partition: u32,
         batches: CheckedBatches,
-        is_alone: bool,
+        client_waits: bool,
     ) -> Result<PendingAppend, BrokerError> {
-        let is_alone = is_alone && batches.size_bytes() <= SMALL_BYTES;
+        let commit_here = client_waits && batches.size_bytes() <= SMALL_BYTES;
         let write_set = WriteSet {
             appends: vec![self.append_of(topic, partition, batches)?],
             ..WriteSet::default()
         };
-        Ok(PendingAppend(match is_alone {
+        Ok(PendingAppend(match commit_here {
             true => self.start_write_here(write_set),
             false => self.start_write(write_set),
         }))
@@ -66,7 +66,8 @@ impl Broker {
         partition: u32,
         batches: CheckedBatches,
     ) -> Result<Appended, BrokerError> {
-        self.start_append(topic, partition, batches, false)?.wait().await
+        let client_waits = false;
+        self.start_append(topic, partition, batches, client_waits)?.wait().await
     }
 
     /// As [`Broker::publish`], with one choice of partition for all records.

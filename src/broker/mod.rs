@@ -140,8 +140,10 @@ impl Broker {
     /// it is committed on this thread, whose other tasks go to another one meanwhile.
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
+        // Asked first, because giving this thread's tasks away is not free either.
+        let is_idle = self.storage.is_idle();
         let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
-        if self.storage.is_idle() && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
+        if is_idle && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
             tokio::task::block_in_place(|| self.storage.submit_here(write_set, done));
         } else {
             self.storage.submit(write_set, done);

@@ -51,7 +51,7 @@ pub(super) struct Connection {
     in_flight: VecDeque<InFlight>,
     /// A request that must wait until the ones before it are answered. Nothing is read meanwhile.
     next: Option<Accepted>,
-    /// How many requests in a row came when nothing was under way.
+    /// How many Produce requests in a row came when nothing was under way.
     alone_in_a_row: u32,
     ended: bool,
     last_active: Instant,
@@ -267,6 +267,7 @@ impl Connection {
             self.start(accepted).await;
         } else {
             self.next = Some(accepted);
+            self.alone_in_a_row = 0;
         }
         Ok(())
     }
@@ -280,17 +281,20 @@ impl Connection {
             share,
             size_bytes,
         } = accepted;
-        self.alone_in_a_row = match self.in_flight.is_empty() {
-            true => self.alone_in_a_row.saturating_add(1),
-            false => 0,
-        };
+        let is_produce = is_pipelined(api.key);
+        if !self.in_flight.is_empty() {
+            self.alone_in_a_row = 0;
+        } else if is_produce {
+            self.alone_in_a_row = self.alone_in_a_row.saturating_add(1);
+        }
+        let client_waits = is_produce && self.alone_in_a_row > ALONE_FOR_A_WHILE;
         let ctx = Context {
             broker: Arc::clone(&self.client.broker),
             listener: Arc::clone(&self.client.listener),
             client_id: request.client_id,
             peer: self.client.peer,
             gate: Arc::clone(&self.client.gate),
-            is_alone: self.alone_in_a_row > ALONE_FOR_A_WHILE,
+            client_waits,
             token: self.client.token.clone(),
             request_share: Mutex::new(Some(share)),
             response_permit: Mutex::new(None),
@@ -305,7 +309,7 @@ impl Connection {
         });
         let ready = std::future::poll_fn(|task| Poll::Ready(poll_once(&mut answering, task))).await;
         // What has come while this one was answered, at once, was sent without waiting for the answer.
-        if ready.is_some() && self.reader.has_more() {
+        if client_waits && self.reader.has_more() {
             self.alone_in_a_row = 0;
         }
         self.in_flight.push_back(InFlight {

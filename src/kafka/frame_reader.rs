@@ -95,7 +95,8 @@ impl FrameReader<OwnedReadHalf> {
     /// Whether the beginning of another frame has come. Asks the system: the runtime may not have heard of it yet.
     pub(super) fn has_more(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        !self.buffer.is_empty() || rustix::net::recv(self.source.as_ref(), &mut [0; 1], flags).is_ok()
+        let peek = || rustix::net::recv(self.source.as_ref(), &mut [0; 1], flags);
+        !self.buffer.is_empty() || peek().is_ok_and(|(_, bytes)| bytes > 0)
     }
 }
 

@@ -52,6 +52,8 @@ enum Stage {
     Written(Group),
     Synced(Group),
     Applied(Group, Vec<AppliedRun>),
+    /// A stage was begun and did not end: it panicked. Whoever comes next must not begin another group.
+    Broken,
 }
 
 /// What a step did.
@@ -89,9 +91,10 @@ impl Committer {
             self.fail_present_group();
             return Step::Poisoned;
         }
-        let result = match std::mem::replace(&mut self.stage, Stage::Idle) {
+        let result = match std::mem::replace(&mut self.stage, Stage::Broken) {
             Stage::Idle => {
                 let Some(mut group) = self.shared.sequencer.lock().take_group() else {
+                    self.stage = Stage::Idle;
                     return Step::Idle;
                 };
                 self.waiters = std::mem::take(&mut group.waiters).into();
@@ -120,12 +123,15 @@ impl Committer {
             }
             Stage::Applied(group, runs) => {
                 self.publish(group, &runs);
-                if planted(Planted::PublishBeforeSync) {
+                let result = if planted(Planted::PublishBeforeSync) {
                     self.sync(&[]).map_err(|error| error.to_string())
                 } else {
                     Ok(())
-                }
+                };
+                self.stage = Stage::Idle;
+                result
             }
+            Stage::Broken => Err("a commit panicked, which is a bug".to_owned()),
         };
         match result {
             Ok(()) => Step::Worked,
@@ -359,8 +365,10 @@ impl Committer {
         if self.shared.poisoned().is_some() {
             return Step::Poisoned;
         }
+        self.stage = Stage::Broken;
         match self.write_frame(&[]).and_then(|()| self.sync(&[])) {
             Ok(()) => {
+                self.stage = Stage::Idle;
                 let mut state = self.shared.state.write();
                 state.lsn = self.lsn;
                 state.journal_end = self.journal.end();

@@ -170,13 +170,12 @@ impl Engine {
     /// As [`Self::submit`]; and if nobody commits at the moment, commits on this thread. Waking another thread, and being woken
     /// by it, costs a fifth of the time of a write that is alone.
     pub(crate) fn submit_here(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
-        match self.committer.try_lock() {
-            Some(mut committer) if committer.is_idle() => {
-                self.shared.enqueue(ws, Box::new(done));
-                while committer.step() == Step::Worked && !committer.is_idle() {}
-            }
-            _ => self.submit(ws, done),
-        }
+        let Some(mut committer) = self.committer.try_lock().filter(|committer| committer.is_idle()) else {
+            return self.submit(ws, done);
+        };
+        self.shared.enqueue(ws, Box::new(done));
+        // One group: those behind it were begun by submitters who have told the committing thread.
+        while committer.step() == Step::Worked && !committer.is_idle() {}
     }
 
     /// Takes the present group one stage further, or begins the next.
@@ -337,6 +336,11 @@ impl Engine {
     /// Hands the lock of the directory over. Nothing may be written afterwards.
     pub(crate) fn take_lock(self) -> Option<Box<dyn DirectoryLock>> {
         self.lock.into_inner()
+    }
+
+    /// Waits until the commit step that is under way has come to its end, whichever thread it runs on.
+    pub(crate) fn await_commit_step(&self) {
+        drop(self.committer.lock());
     }
 
     /// Lets others open the directory. Nothing may be written afterwards.

@@ -1,4 +1,4 @@
-//! Storage on a real disk: the engine's steps, driven by two threads.
+//! Storage on a real disk: the engine's steps, driven by two threads, and by those that submit small writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +94,7 @@ impl Storage {
     }
 
     /// Asks for a write set to be written, without waiting. `done` is called once: after the write set is
-    /// durable and published, on the committing thread (so it must be quick), or with a refusal.
+    /// durable and published, on the thread that commits (so it must be quick), or with a refusal.
     pub fn submit(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
         self.0.engine.submit(ws, done);
     }
@@ -107,7 +107,7 @@ impl Storage {
             // The committing thread waits for the checkpoint.
             engine.submit(ws, done);
         } else {
-            poisoning(engine, "a committing thread", || engine.submit_here(ws, done));
+            poisoning(engine, "that submitted a write", || engine.submit_here(ws, done));
         }
     }
 
@@ -193,7 +193,7 @@ impl Storage {
     }
 
     /// Calls `hook` after every published group, before those who wait for it are answered. It must be
-    /// quick: it runs on the committing thread.
+    /// quick: it runs on the thread that commits, which may be one that submits.
     pub fn on_publish(&self, hook: impl Fn(&Published) + Send + Sync + 'static) {
         self.0.engine.on_publish(hook);
     }
@@ -257,10 +257,16 @@ impl Inner {
         self.engine.shared.work.notify_all();
         self.signals.wake_maintenance.notify_all();
         self.signals.checkpointed.notify_all();
+        let mut is_own_thread = false;
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if thread.thread().id() == std::thread::current().id() {
+                is_own_thread = true;
+            } else if thread.join().is_err() {
                 tracing::error!("a storage thread panicked");
             }
+        }
+        if !is_own_thread {
+            self.engine.await_commit_step();
         }
         self.engine.unlock();
     }
@@ -301,12 +307,13 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
-    let mut seen_lsn = 0;
     loop {
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),
             Step::Poisoned => return,
             Step::Idle => {
+                // What is committed where it is submitted wakes nobody, but moves this.
+                let lsn = shared.state.read().lsn;
                 let mut sequencer = shared.sequencer.lock();
                 if sequencer.has_work() {
                     continue;
@@ -315,13 +322,9 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
                     return;
                 }
                 let timed_out = shared.work.wait_for(&mut sequencer, idle_close).timed_out();
-                let mut idle = timed_out && !sequencer.has_work();
+                let idle = timed_out && sequencer.is_idle();
                 drop(sequencer);
-                if idle {
-                    // What is committed where it is submitted wakes nobody.
-                    let lsn = shared.state.read().lsn;
-                    idle = std::mem::replace(&mut seen_lsn, lsn) == lsn;
-                }
+                let idle = idle && shared.state.read().lsn == lsn;
                 if idle && engine.close_idle_step() == Step::Poisoned {
                     return;
                 }

@@ -43,7 +43,7 @@ impl World {
             client_id: Some("tester".into()),
             peer: ([127, 0, 0, 1], 4_000).into(),
             gate: Gate::new(Limits::default(), Metrics::default()),
-            is_alone: false,
+            client_waits: false,
             token: shutdown.token(),
             request_share: parking_lot::Mutex::new(None),
             response_permit: parking_lot::Mutex::new(None),

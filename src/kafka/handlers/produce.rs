@@ -27,7 +27,7 @@ pub async fn handle(ctx: &Context, version: i16, request: ProduceRequest) -> Res
     let valid_acks = (-1..=1).contains(&request.acks);
     let transactional = request.transactional_id.is_some();
     let partitions: usize = request.topic_data.iter().map(|data| data.partition_data.len()).sum();
-    let is_alone = ctx.is_alone && partitions == 1;
+    let client_waits = ctx.client_waits && partitions == 1;
     let mut submitted = Vec::with_capacity(request.topic_data.len());
     for data in &request.topic_data {
         let topic = find_topic(&ctx.broker, version, data);
@@ -40,7 +40,7 @@ pub async fn handle(ctx: &Context, version: i16, request: ProduceRequest) -> Res
                 } else if transactional {
                     Err(Refusal::transactional())
                 } else {
-                    submit(&ctx.broker, version, topic.as_deref(), partition, is_alone)
+                    submit(&ctx.broker, version, topic.as_deref(), partition, client_waits)
                 };
                 (partition.index, outcome)
             })
@@ -117,7 +117,7 @@ fn submit(
     version: i16,
     topic: Result<&Topic, &Refusal>,
     data: &PartitionProduceData,
-    is_alone: bool,
+    client_waits: bool,
 ) -> Result<Submitted, Refusal> {
     let topic = topic.map_err(Refusal::clone)?;
     let partition = u32::try_from(data.index)
@@ -132,7 +132,7 @@ fn submit(
     let batches = check(broker, version, topic, data)?;
     let (records, bytes) = (batches.record_count(), batches.size_bytes() as u64);
     let pending = broker
-        .start_append(topic, partition, batches, is_alone)
+        .start_append(topic, partition, batches, client_waits)
         .map_err(|error| Refusal::from(&error))?;
     Ok(Submitted {
         pending,

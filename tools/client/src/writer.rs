@@ -111,15 +111,15 @@ struct Queued {
     waiter: Waiter,
 }
 
-/// Who is told, and the memory that is given back, when the record's fate is known.
+/// Who is told, and the memory that is given back, when the fate of all records is known.
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<i64, Error>>,
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// As many records wait between the caller and the batch being built.
-const QUEUE_RECORDS: usize = 256;
+/// So often may records be handed over that no batch has taken yet.
+const QUEUE_LENGTH: usize = 256;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LAST_BACKOFF: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ impl PartitionWriter {
         options: WriterOptions,
         on_batch: OnBatch,
     ) -> Self {
-        let (queue, receiver) = mpsc::channel(QUEUE_RECORDS);
+        let (queue, receiver) = mpsc::channel(QUEUE_LENGTH);
         let lane = Lane {
             client: client.clone(),
             channel,
@@ -178,6 +178,7 @@ impl PartitionWriter {
         records: Vec<Record>,
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<oneshot::Receiver<Result<i64, Error>>, Error> {
+        debug_assert!(!records.is_empty(), "an empty batch would be refused");
         let (reply, receiver) = oneshot::channel();
         let waiter = Waiter { reply, _memory: memory };
         self.queue

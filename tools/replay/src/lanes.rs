@@ -17,8 +17,8 @@ const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Records are handed to their writer by so many bytes: each by itself would cost as much as all the rest.
 const CHUNK_BYTES: usize = 32 * 1024;
-/// Of so many pairs at most records wait for company, because they are not counted as on their way yet.
-const MAX_CHUNKS: usize = 1024;
+/// After so many bytes all chunks are handed over, also the small ones: a record keeps the memory of all that was fetched with it.
+const FLUSH_BYTES: usize = 1024 * 1024;
 
 type Pair = (i32, i32);
 
@@ -34,6 +34,8 @@ pub(crate) struct Lanes {
     reached: HashMap<Pair, Reached>,
     writers: HashMap<Pair, PartitionWriter>,
     chunks: HashMap<Pair, Chunk>,
+    /// Taken since all chunks were handed over.
+    unflushed_bytes: usize,
     memory: Arc<Semaphore>,
     outstanding: VecDeque<Outstanding>,
     pub acknowledged: u64,
@@ -79,6 +81,7 @@ impl Lanes {
             reached: HashMap::new(),
             writers: HashMap::new(),
             chunks: HashMap::new(),
+            unflushed_bytes: 0,
             memory: Arc::new(Semaphore::new(MEMORY_BYTES)),
             outstanding: VecDeque::new(),
             acknowledged: 0,
@@ -129,19 +132,13 @@ impl Lanes {
         if self.reached.get(&pair).is_some_and(has_it) {
             return Ok(());
         }
-        let size_bytes = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len) + 256;
-        let mut headers = record.headers;
-        if let Some(name) = &self.name {
-            let value = tail::header_value(name, source, record.offset);
-            headers.push((Bytes::from_static(HEADER.as_bytes()), Some(value)));
-        }
         let offset = record.offset;
-        let record = Record {
-            key: record.key,
-            value: record.value,
-            headers,
-            timestamp_ms: record.timestamp_ms,
-        };
+        let record = self.copy(source, record);
+        let size_bytes = size_of(&record);
+        if size_bytes >= CHUNK_BYTES {
+            // It travels alone, so that a refusal names it.
+            self.hand_over(pair).await?;
+        }
         let chunk = self.chunks.entry(pair).or_insert_with(|| Chunk {
             source_offset: offset,
             records: Vec::new(),
@@ -149,23 +146,41 @@ impl Lanes {
         });
         chunk.records.push(record);
         chunk.size_bytes += size_bytes;
+        self.unflushed_bytes += size_bytes;
         if chunk.size_bytes >= CHUNK_BYTES {
-            return self.hand_over(pair).await;
+            self.hand_over(pair).await?;
         }
-        match self.chunks.len() > MAX_CHUNKS {
+        match self.unflushed_bytes >= FLUSH_BYTES {
             true => self.flush().await,
             false => Ok(()),
         }
     }
 
+    /// The record as it is written, with the header of a named replay.
+    fn copy(&self, source: i32, record: StoredRecord) -> Record {
+        let mut headers = record.headers;
+        if let Some(name) = &self.name {
+            let value = tail::header_value(name, source, record.offset);
+            headers.push((Bytes::from_static(HEADER.as_bytes()), Some(value)));
+        }
+        Record {
+            key: record.key,
+            value: record.value,
+            headers,
+            timestamp_ms: record.timestamp_ms,
+        }
+    }
+
     /// Hands over what waits for company: before nothing may come for a while, and at the end.
     pub async fn flush(&mut self) -> Result<(), Error> {
+        self.unflushed_bytes = 0;
         while let Some(pair) = self.chunks.keys().next().copied() {
             self.hand_over(pair).await?;
         }
         Ok(())
     }
 
+    /// Hands over what waits for this writer.
     async fn hand_over(&mut self, pair: Pair) -> Result<(), Error> {
         let Some(chunk) = self.chunks.remove(&pair) else {
             return Ok(());
@@ -228,9 +243,9 @@ impl Lanes {
         Ok(())
     }
 
-    /// Waits for every answer, also after a failure; tells the first one.
+    /// Hands over what is left and waits for every answer, also after a failure; tells the first one.
     pub async fn finish(&mut self) -> Result<(), Error> {
-        let mut first = Ok(());
+        let mut first = self.flush().await;
         while let Some(mut oldest) = self.outstanding.pop_front() {
             match (&mut oldest.answer).await.unwrap_or_else(|_| Err(ended())) {
                 Ok(_) => self.acknowledged += oldest.records,
@@ -250,14 +265,22 @@ impl Outstanding {
                 subject,
                 code,
                 message: Some(format!(
-                    "a batch that begins with offset {offset} of the source's partition {partition} takes more, not \
-                     compressed, than max.message.bytes allows here: \
+                    "a batch that begins with offset {offset} of the source's partition {partition}, or shortly behind it, takes \
+                     more, not compressed, than max.message.bytes allows here: \
                      riverlog topic alter {destination} --config max.message.bytes=BYTES"
                 )),
             },
             error => error,
         }
     }
+}
+
+/// What the record takes in memory, about.
+fn size_of(record: &Record) -> usize {
+    const FIELDS: usize = 256;
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = record.headers.iter().map(|(name, value)| name.len() + length(value));
+    FIELDS + length(&record.key) + length(&record.value) + headers.sum::<usize>()
 }
 
 fn ended() -> Error {

@@ -46,7 +46,7 @@ pub struct Replay {
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records that this start wrote.
+    /// Records that this start wrote; at least so many, if another process wrote under its name meanwhile.
     pub records: u64,
     /// Offsets that earlier starts under the same name had dealt with.
     pub resumed_behind: u64,
@@ -168,7 +168,7 @@ async fn copy(
         let looked_at = u64::try_from(source.looked_at() - base).unwrap_or(0);
         bar.set_position(done + looked_at);
     }
-    lanes.flush().await
+    Ok(())
 }
 
 /// How a topic for what is replayed of another is made.
@@ -329,11 +329,9 @@ impl Pace {
     }
 
     async fn wait(&mut self, timestamp_ms: i64) {
-        if self.must_wait(timestamp_ms) {
-            match self.due(timestamp_ms) {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
+        match self.due(timestamp_ms) {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
         }
     }
 }
