@@ -53,7 +53,8 @@ pub struct Context {
     pub peer: SocketAddr,
     /// The bounds on all clients together.
     pub gate: Arc<Gate>,
-    /// Nothing else of this connection is under way, and was when the last requests came: its client waits for each answer.
+    /// Nothing else of this connection is under way, and nothing was when its last Produce requests came: the client waits for
+    /// each answer.
     pub client_waits: bool,
     /// Whoever waits for long must stop waiting when shutdown is requested.
     pub token: Token,

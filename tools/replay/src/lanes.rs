@@ -134,7 +134,7 @@ impl Lanes {
         }
         let offset = record.offset;
         let record = self.copy(source, record);
-        let size_bytes = size_of(&record);
+        let size_bytes = memory_bytes(&record);
         if size_bytes >= CHUNK_BYTES {
             // It travels alone, so that a refusal names it.
             self.hand_over(pair).await?;
@@ -276,7 +276,7 @@ impl Outstanding {
 }
 
 /// What the record takes in memory, about.
-fn size_of(record: &Record) -> usize {
+fn memory_bytes(record: &Record) -> usize {
     const FIELDS: usize = 256;
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     let headers = record.headers.iter().map(|(name, value)| name.len() + length(value));
