@@ -136,14 +136,14 @@ impl Broker {
         pending
     }
 
-    /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes,
-    /// it is committed on this thread, whose other tasks go to another one meanwhile.
+    /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes
+    /// at the moment, nor did lately, it is committed on this thread, whose other tasks go to another one meanwhile.
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
         // Asked first, because giving this thread's tasks away is not free either.
-        let is_idle = self.storage.is_idle();
+        let is_quiet = self.storage.is_quiet();
         let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
-        if is_idle && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
+        if is_quiet && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
             tokio::task::block_in_place(|| self.storage.submit_here(write_set, done));
         } else {
             self.storage.submit(write_set, done);

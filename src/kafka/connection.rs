@@ -5,13 +5,14 @@
 //! order in the log is the order on the wire, because a request is submitted before the next one is read.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Buf;
 use kafka_protocol::messages::ApiKey;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
@@ -28,7 +29,7 @@ use super::handlers::api_versions::unsupported;
 use super::listener::Listener;
 use super::response::{Respond, Response};
 use super::walker::Schema;
-use super::{Context, HandlerError};
+use super::{Client, Context, HandlerError};
 use crate::broker::Broker;
 use crate::shutdown::Token;
 
@@ -38,6 +39,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 const COALESCE_BYTES: usize = 16 * 1024;
 /// A client that reads so much of a large one has got on.
 const STEP_BYTES: usize = 16 * 1024;
+/// Small responses are given to the socket so many at a time.
+const SLICES_AT_ONCE: usize = 16;
 /// No more is given to the socket at once: other connections have their turn in between.
 const WRITE_BYTES: usize = 256 * 1024;
 /// A client that has waited for so many answers in a row is likely to wait for the next.
@@ -46,7 +49,7 @@ const ALONE_FOR_A_WHILE: u32 = 8;
 pub(super) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
     writer: Writer,
-    client: Client,
+    client: Arc<Client>,
     /// In the order of the requests.
     in_flight: VecDeque<InFlight>,
     /// A request that must wait until the ones before it are answered. Nothing is read meanwhile.
@@ -55,15 +58,6 @@ pub(super) struct Connection {
     alone_in_a_row: u32,
     ended: bool,
     last_active: Instant,
-}
-
-/// What does not change while a connection lives.
-struct Client {
-    peer: SocketAddr,
-    listener: Arc<Listener>,
-    broker: Arc<Broker>,
-    gate: Arc<Gate>,
-    token: Token,
 }
 
 /// Where answers go.
@@ -141,13 +135,13 @@ impl Connection {
                 stream: writer,
                 gate: Arc::clone(&gate),
             },
-            client: Client {
+            client: Arc::new(Client {
                 peer,
                 listener,
                 broker,
                 gate,
                 token,
-            },
+            }),
             in_flight: VecDeque::new(),
             next: None,
             alone_in_a_row: 0,
@@ -189,19 +183,23 @@ impl Connection {
     async fn serve(&mut self) -> Result<(), Closed> {
         let token = self.client.token.clone();
         let mut requested = std::pin::pin!(token.requested());
-        let mut drain_until = None;
+        let mut is_draining = false;
+        // One for the life of the connection: a timer costs more than all else that a small request needs here.
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.idle_at()));
         loop {
             if let Some(next) = self.next.take_if(|_| self.in_flight.is_empty()) {
                 self.start(next).await;
             }
-            if self.in_flight.is_empty() && (self.ended || drain_until.is_some()) {
+            if self.in_flight.is_empty() && (self.ended || is_draining) {
                 return Ok(());
             }
-            let idle_at = self.last_active + self.client.gate.limits().idle_timeout;
-            let may_read = drain_until.is_none() && self.may_read();
+            let may_read = !is_draining && self.may_read();
             tokio::select! {
                 biased;
-                () = &mut requested, if drain_until.is_none() => drain_until = Some(Instant::now() + DRAIN),
+                () = &mut requested, if !is_draining => {
+                    is_draining = true;
+                    alarm.as_mut().reset(Instant::now() + DRAIN);
+                }
                 answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
                     tokio::select! {
                         biased;
@@ -218,12 +216,21 @@ impl Connection {
                         None => self.ended = true,
                     }
                 }
-                () = tokio::time::sleep_until(idle_at), if self.in_flight.is_empty() => return Err(Closed::Idle),
-                () = tokio::time::sleep_until(drain_until.unwrap_or(idle_at)), if drain_until.is_some() => {
-                    return Err(Closed::Draining);
+                () = &mut alarm, if is_draining || self.in_flight.is_empty() => {
+                    if is_draining {
+                        return Err(Closed::Draining);
+                    }
+                    if self.idle_at() <= Instant::now() {
+                        return Err(Closed::Idle);
+                    }
+                    alarm.as_mut().reset(self.idle_at());
                 }
             }
         }
+    }
+
+    fn idle_at(&self) -> Instant {
+        self.last_active + self.client.gate.limits().idle_timeout
     }
 
     fn may_read(&self) -> bool {
@@ -289,13 +296,9 @@ impl Connection {
         }
         let client_waits = is_produce && self.alone_in_a_row > ALONE_FOR_A_WHILE;
         let ctx = Context {
-            broker: Arc::clone(&self.client.broker),
-            listener: Arc::clone(&self.client.listener),
+            client: Arc::clone(&self.client),
             client_id: request.client_id,
-            peer: self.client.peer,
-            gate: Arc::clone(&self.client.gate),
             client_waits,
-            token: self.client.token.clone(),
             request_share: Mutex::new(Some(share)),
             response_permit: Mutex::new(None),
         };
@@ -334,28 +337,28 @@ impl Connection {
 
 impl Writer {
     async fn send(&mut self, answers: Vec<(ApiKey, Answer)>) -> Result<(), Closed> {
-        let mut small = BytesMut::new();
+        let mut small = Response::default();
         for (api, answer) in answers {
             let name = api_name(api);
             match answer.result {
                 Ok(response) if response.remaining() < COALESCE_BYTES => {
                     self.gate.metrics().kafka_request(name, "ok");
-                    small.put(response);
+                    small.append(response);
                 }
                 Ok(response) => {
                     self.gate.metrics().kafka_request(name, "ok");
-                    self.write(small.split().freeze()).await?;
+                    self.write(std::mem::take(&mut small)).await?;
                     self.write_large(response).await?;
                 }
                 Err(HandlerError::NoResponse) => self.gate.metrics().kafka_request(name, "ok"),
                 Err(error) => {
                     self.gate.metrics().kafka_request(name, "closed");
-                    self.write(small.split().freeze()).await?;
+                    self.write(small).await?;
                     return Err(Closed::Handler { api, error });
                 }
             }
         }
-        self.write(small.freeze()).await
+        self.write(small).await
     }
 
     /// Writes what holds memory until it is written.
@@ -381,9 +384,18 @@ impl Writer {
         Ok(())
     }
 
-    async fn write(&mut self, mut bytes: Bytes) -> Result<(), Closed> {
-        while !bytes.is_empty() {
-            let mut part = bytes.split_to(bytes.len().min(PROGRESS_BYTES));
+    async fn write(&mut self, mut small: Response) -> Result<(), Closed> {
+        let mut slices = [IoSlice::new(&[]); SLICES_AT_ONCE];
+        let count = small.chunks_vectored(&mut slices);
+        // Nearly always the socket takes all of it, and no timer is needed. An error comes again below.
+        let written = match slices.get(..count).unwrap_or_default() {
+            [] => Ok(0),
+            [one] => self.stream.try_write(one),
+            several => self.stream.try_write_vectored(several),
+        };
+        small.advance(written.unwrap_or(0));
+        while small.has_remaining() {
+            let mut part = (&mut small).take(PROGRESS_BYTES);
             match timeout(PROGRESS_TIME, self.stream.write_all_buf(&mut part)).await {
                 Ok(written) => written.map_err(Closed::Write)?,
                 Err(_) => return Err(Closed::WriteStalled),
@@ -412,7 +424,7 @@ fn poll_once(answering: &mut Answering, task: &mut TaskContext<'_>) -> Option<An
 /// Waits for the first request's answer, and takes those behind it that are there as well.
 async fn ready_answers(in_flight: &mut VecDeque<InFlight>) -> Vec<(ApiKey, Answer)> {
     std::future::poll_fn(|task| {
-        let mut answers = Vec::new();
+        let mut answers = Vec::with_capacity(1);
         while let Some(first) = in_flight.front_mut() {
             let Some(answer) = first.ready.take().or_else(|| poll_once(&mut first.answering, task)) else {
                 break;

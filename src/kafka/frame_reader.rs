@@ -114,7 +114,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, ReadFrameError> {
         loop {
             if self.begun.is_none() && self.buffer.len() >= LENGTH_BYTES {
-                self.begin().await?;
+                let (length, share) = self.admit().await?;
+                self.buffer.advance(LENGTH_BYTES);
+                if let Some(small) = self.buffer.get(..length).filter(|_| length <= READ_CHUNK) {
+                    // Nearly every request. A copy keeps the buffer, which is larger, from being fresh memory each time.
+                    let bytes = Bytes::copy_from_slice(small);
+                    self.buffer.advance(length);
+                    return Ok(Some(Frame { bytes, share }));
+                }
+                self.begin(length, share);
             }
             match self.begun.take_if(|begun| self.buffer.len() >= begun.length) {
                 Some(begun) => {
@@ -152,31 +160,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         ReadFrameError::Slowest(begun.length)
     }
 
-    async fn begin(&mut self) -> Result<(), ReadFrameError> {
-        let Some(length) = self.buffer.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) else {
-            return Ok(());
-        };
+    /// Reads the length of the frame that begins, and waits until its first share may be in memory. Takes nothing from the buffer.
+    async fn admit(&self) -> Result<(usize, RequestShare), ReadFrameError> {
+        let length = self.buffer.first_chunk().map(|bytes| i32::from_be_bytes(*bytes));
+        let length = length.unwrap_or_default();
         let max = self.gate.limits().largest_frame();
         let bytes = usize::try_from(length)
             .ok()
             .filter(|bytes| (SMALLEST_FRAME..=max).contains(bytes))
             .ok_or(ReadFrameError::BadLength { length, max })?;
-        let admitted = bytes.min(FIRST_SHARE);
         // Not read from until there is room: the sender's TCP window closes, and that is the back-pressure.
-        let share = self.gate.admit_request(admitted).await.ok_or(ReadFrameError::Cut)?;
-        self.buffer.advance(LENGTH_BYTES);
-        let deadline = Instant::now() + PROGRESS_TIME;
+        let share = self.gate.admit_request(bytes.min(FIRST_SHARE)).await;
+        Ok((bytes, share.ok_or(ReadFrameError::Cut)?))
+    }
+
+    fn begin(&mut self, length: usize, share: RequestShare) {
+        let admitted = length.min(FIRST_SHARE);
         self.begun = Some(Begun {
-            length: bytes,
+            length,
             admitted,
             share,
             holder: self.gate.hold_request(admitted),
-            deadline,
+            deadline: Instant::now() + PROGRESS_TIME,
             milestone: PROGRESS_BYTES,
             step: STEP_BYTES,
             lent: None,
         });
-        Ok(())
     }
 
     /// Reads some bytes; zero at the end of the stream.

@@ -29,6 +29,7 @@ mod text;
 pub mod walker;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -41,27 +42,40 @@ use crate::shutdown::Token;
 pub use gate::{Gate, Limits};
 pub use listener::Listener;
 
-/// What a handler knows besides the request.
-pub struct Context {
+/// What is known of a client as long as its connection lives.
+pub struct Client {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The listener that it came through.
+    pub listener: Arc<Listener>,
     /// The broker.
     pub broker: Arc<Broker>,
-    /// The listener that the client came through.
-    pub listener: Arc<Listener>,
-    /// What the client calls itself, if it does.
-    pub client_id: Option<String>,
-    /// The client's address.
-    pub peer: SocketAddr,
     /// The bounds on all clients together.
     pub gate: Arc<Gate>,
+    /// Whoever waits for long must stop waiting when shutdown is requested.
+    pub token: Token,
+}
+
+/// What a handler knows besides the request. What it knows of the client can be asked for as if it stood here.
+pub struct Context {
+    client: Arc<Client>,
+    /// What the client calls itself, if it does.
+    pub client_id: Option<String>,
     /// Nothing else of this connection is under way, and nothing was when its last Produce requests came: the client waits for
     /// each answer.
     pub client_waits: bool,
-    /// Whoever waits for long must stop waiting when shutdown is requested.
-    pub token: Token,
     /// The memory of the request, held until it is answered.
     request_share: Mutex<Option<RequestShare>>,
     /// The memory of a large response, held until it is sent.
     response_permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Deref for Context {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 impl Context {

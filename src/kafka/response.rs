@@ -24,6 +24,16 @@ impl Response {
             self.parts.push_back(part);
         }
     }
+
+    /// Puts another one behind it.
+    pub(super) fn append(&mut self, mut next: Response) {
+        if self.parts.is_empty() {
+            *self = next;
+        } else {
+            self.remaining += next.remaining;
+            self.parts.append(&mut next.parts);
+        }
+    }
 }
 
 impl Buf for Response {
@@ -118,5 +128,19 @@ mod tests {
         assert_eq!(response.copy_to_bytes(1), "f");
         assert_eq!((response.remaining(), response.chunk()), (0, &b""[..]));
         response.advance(0);
+    }
+
+    #[test]
+    fn one_goes_behind_another() {
+        let of = |part: &'static str| {
+            let mut response = Response::default();
+            response.push(Bytes::from(part));
+            response
+        };
+        let mut all = Response::default();
+        for part in ["ab", "", "cde"] {
+            all.append(of(part));
+        }
+        assert_eq!((all.remaining(), all.copy_to_bytes(5).as_ref()), (5, &b"abcde"[..]));
     }
 }

@@ -280,7 +280,7 @@ pub struct CheckLimits {
 
 /// Checks what a client sent: whole batches, each right down to its last record.
 pub fn check_produced(bytes: Bytes, limits: &CheckLimits) -> Result<CheckedBatches, BatchError> {
-    let mut headers = Vec::new();
+    let mut headers = Vec::with_capacity(1);
     let mut rest: &[u8] = &bytes;
     while !rest.is_empty() {
         if limits.single_batch && !headers.is_empty() {

@@ -333,6 +333,11 @@ impl Engine {
         self.shared.sequencer.lock().is_idle()
     }
 
+    /// See [`crate::Storage::is_quiet`].
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shared.sequencer.lock().is_quiet()
+    }
+
     /// Hands the lock of the directory over. Nothing may be written afterwards.
     pub(crate) fn take_lock(self) -> Option<Box<dyn DirectoryLock>> {
         self.lock.into_inner()

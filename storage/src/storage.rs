@@ -111,9 +111,9 @@ impl Storage {
         }
     }
 
-    /// True if no write waits.
-    pub fn is_idle(&self) -> bool {
-        self.0.engine.is_idle()
+    /// True if no write waits, and lately none came while another one did: then [`Self::submit_here`] pays.
+    pub fn is_quiet(&self) -> bool {
+        self.0.engine.is_quiet()
     }
 
     /// [`Self::submit`], and waits for the outcome.

@@ -413,6 +413,42 @@ fn a_write_that_is_alone_is_committed_where_it_is_submitted() {
 }
 
 #[test]
+fn storage_is_not_quiet_when_writes_came_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    assert!(storage.is_quiet());
+    // The hook holds the committing thread until two wait behind the group that it is called for.
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    storage.on_publish({
+        let gate = Arc::clone(&gate);
+        move |_| drop(gate.lock())
+    });
+    let (sender, receiver) = mpsc::channel();
+    let submit = || {
+        let sender = sender.clone();
+        storage.submit(write_set(log, "x"), move |outcome| {
+            sender.send(outcome.is_ok()).unwrap()
+        });
+    };
+    submit();
+    while storage.0.engine.shared.sequencer.lock().has_work() {
+        std::thread::yield_now();
+    }
+    assert!(!storage.is_quiet(), "one waits");
+    (0..2).for_each(|_| submit());
+    drop(closed);
+    assert!((0..3).all(|_| receiver.recv().unwrap()));
+    assert!(!storage.is_quiet(), "two came together");
+    submit();
+    assert!(receiver.recv().unwrap());
+    while !storage.is_quiet() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
     const WRITES: i64 = 300;
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use crate::broker::{Broker, BrokerOptions};
 use crate::kafka::api_versions::{Api, dispatch};
 use crate::kafka::text::{wire, wire_group as group, wire_topic as topic};
 use crate::kafka::walker::Schema;
-use crate::kafka::{Context, Gate, Limits, Listener};
+use crate::kafka::{Client, Context, Gate, Limits, Listener};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -37,14 +37,17 @@ impl World {
             advertised_host: "broker.example".into(),
             advertised_port: 9092,
         };
-        let ctx = Context {
-            broker,
-            listener: Arc::new(listener),
-            client_id: Some("tester".into()),
+        let client = Client {
             peer: ([127, 0, 0, 1], 4_000).into(),
+            listener: Arc::new(listener),
+            broker,
             gate: Gate::new(Limits::default(), Metrics::default()),
-            client_waits: false,
             token: shutdown.token(),
+        };
+        let ctx = Context {
+            client: Arc::new(client),
+            client_id: Some("tester".into()),
+            client_waits: false,
             request_share: parking_lot::Mutex::new(None),
             response_permit: parking_lot::Mutex::new(None),
         };

@@ -39,6 +39,8 @@ pub(crate) struct Sequencer {
     groups: VecDeque<Group>,
     /// Groups that the committer took and has not published.
     committing: usize,
+    /// The last group that the committer took had one write set.
+    last_was_alone: bool,
     /// Bytes that are assigned and not yet in their segments.
     unapplied_bytes: u64,
     refusing: Option<WriteError>,
@@ -81,6 +83,7 @@ impl Sequencer {
             catalog: Catalog::clone(&state.catalog),
             groups: VecDeque::new(),
             committing: 0,
+            last_was_alone: true,
             unapplied_bytes: 0,
             refusing: None,
             rng,
@@ -147,6 +150,7 @@ impl Sequencer {
     pub fn take_group(&mut self) -> Option<Group> {
         let group = self.groups.pop_front()?;
         self.committing += 1;
+        self.last_was_alone = group.waiters.len() < 2;
         Some(group)
     }
 
@@ -159,6 +163,11 @@ impl Sequencer {
     /// True if no write waits for the committer.
     pub fn is_idle(&self) -> bool {
         self.groups.is_empty() && self.committing == 0
+    }
+
+    /// True if no write waits, and lately none came while another one did.
+    pub fn is_quiet(&self) -> bool {
+        self.is_idle() && self.last_was_alone
     }
 
     /// True if a group waits for the committer.
@@ -332,8 +341,11 @@ impl Sequencer {
         }
     }
 
-    /// The offset that the first new batch of each log will get.
+    /// The offset that the first new batch of each log will get, if there is a change that may refer to it.
     fn first_offsets(&self, ws: &WriteSet, plan: &Plan) -> HashMap<LogId, i64> {
+        if ws.changes.is_empty() {
+            return HashMap::new();
+        }
         let new = ws
             .appends
             .iter()
