@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch;
+use crate::batch::{self, HEADER_LEN};
 use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
@@ -54,14 +54,18 @@ fn created_by(control: &ControlRecord) -> &[LogId] {
     }
 }
 
+/// What a frame has of an extent: the CRC-32 of its batches' headers. The rest of each batch is under the batch's own checksum,
+/// which its header has; all of it was read for that when it came, and is not read again.
+fn checksum<'h>(headers: impl Iterator<Item = &'h [u8]>) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    headers.for_each(|header| crc.update(header));
+    crc.finalize()
+}
+
 /// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum.
 pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
     let mut headers: Vec<_> = run.batches.iter().map(|batch| batch.header.encode()).collect();
-    let mut crc = crc32fast::Hasher::new();
-    for (header, batch) in headers.iter().zip(&run.batches) {
-        crc.update(header);
-        crc.update(&batch.payload);
-    }
+    let crc = checksum(headers.iter().map(|header| &header[..]));
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
         && !planted(Planted::ExtentShownEarly)
     {
@@ -72,7 +76,7 @@ pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
         .flat_map(|(header, batch)| [&header[..], &batch.payload])
         .collect();
     segment.write_pieces_at(&pieces, u64::from(run.part.position))?;
-    Ok(crc.finalize())
+    Ok(crc)
 }
 
 /// What a segment has of an extent.
@@ -92,11 +96,28 @@ pub(crate) fn look(disk: &dyn Disk, data_dir: &Path, part: &Part, crc: u32, buff
     let read = || read(disk, data_dir, part, buffers);
     match read().or_else(|_| read()) {
         Ok(run) if planted(Planted::ExtentUnchecked) => Look::Whole(run),
-        Ok(run) if crc32fast::hash(&run) == crc && part.batches(&run).is_some() => Look::Whole(run),
+        Ok(run) if is_whole(part, &run, crc) => Look::Whole(run),
         Ok(_) => Look::Absent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Look::Absent,
         Err(error) => Look::Unreadable(error),
     }
+}
+
+fn is_whole(part: &Part, run: &[u8], crc: u32) -> bool {
+    let Some(batches) = part.batches(run) else {
+        return false;
+    };
+    let mut rest = run;
+    let headers = batches.iter().map_while(|batch| {
+        let header = rest.get(..HEADER_LEN)?;
+        rest = rest.get(batch.size_bytes()..)?;
+        Some(header)
+    });
+    let found = match part.kind {
+        Kind::OldExtent => crc32fast::hash(run),
+        Kind::Inline | Kind::Extent => checksum(headers),
+    };
+    found == crc
 }
 
 /// What stands in its place, with the withheld byte.

@@ -31,8 +31,10 @@ pub type Salt = [u8; 16];
 pub enum Kind {
     /// In the frame's body.
     Inline = 0,
-    /// In the segment alone; the body has the CRC-32 of all their bytes.
-    Extent = 1,
+    /// In the segment alone; the body has the CRC-32 of all their bytes. As format version 2 wrote them.
+    OldExtent = 1,
+    /// In the segment alone; the body has the CRC-32 of their headers.
+    Extent = 2,
 }
 
 /// Consecutive batches of one log in one segment.
@@ -179,7 +181,8 @@ impl FrameHeader {
             let kind = match kind {
                 0 => Kind::Inline,
                 // Those of the catalog are needed first, and always inline.
-                1 if log != CONTROL_LOG => Kind::Extent,
+                1 if log != CONTROL_LOG => Kind::OldExtent,
+                2 if log != CONTROL_LOG => Kind::Extent,
                 _ => return None,
             };
             batch_bytes += u64::from(length);
@@ -253,7 +256,7 @@ impl Part {
     pub fn body_bytes(&self) -> usize {
         match self.kind {
             Kind::Inline => self.length as usize,
-            Kind::Extent => EXTENT_CRC_BYTES,
+            Kind::OldExtent | Kind::Extent => EXTENT_CRC_BYTES,
         }
     }
 
@@ -279,7 +282,7 @@ impl Part {
 /// What a frame's body has for a part.
 pub(crate) enum Held<'f> {
     Batches(&'f [u8]),
-    /// Of the batches, which are an extent.
+    /// Of an extent.
     Checksum(u32),
 }
 
@@ -292,7 +295,7 @@ pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Ite
         rest = behind;
         let held = match part.kind {
             Kind::Inline => Held::Batches(held),
-            Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
+            Kind::OldExtent | Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
         };
         Some((part, held))
     })
@@ -390,7 +393,7 @@ mod tests {
         header.parts[0].kind = Kind::Extent;
         header.body_bytes = 4;
         let mut frame = vec![0; FrameHeader::encoded_len(1, 2)];
-        frame.extend(crc32fast::hash(body).to_le_bytes());
+        frame.extend(crc32fast::hash(&body[..batch::HEADER_LEN]).to_le_bytes());
         header.seal(&mut frame);
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("../tests/golden/frame-extent.hex").trim());

@@ -16,8 +16,8 @@ use crate::planted::{Planted, planted};
 use crate::{LogId, Lsn};
 
 /// The version of everything in a data directory. A newer one is refused. 2: frames may stand for extents, which a program
-/// that knows only version 1 would take for the end of the journal.
-pub const FORMAT_VERSION: u8 = 2;
+/// that knows only version 1 would take for the end of the journal. 3: what a frame has of an extent is another checksum.
+pub const FORMAT_VERSION: u8 = 3;
 const MAGIC: &[u8; 8] = b"RIVERMAN";
 const HEADER_BYTES: usize = 20;
 /// A manifest larger than this is not believed.
@@ -327,7 +327,7 @@ mod tests {
         std::fs::write(dir.path().join("manifest"), newer).unwrap();
         assert!(matches!(
             Manifest::load(&disk, dir.path()),
-            Err(OpenError::NewerFormat { found: 3, known: 2, .. })
+            Err(OpenError::NewerFormat { found: 4, known: 3, .. })
         ));
     }
 

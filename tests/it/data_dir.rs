@@ -71,7 +71,7 @@ fn a_newer_version_is_refused_by_number() {
     }
     let before = contents(&data);
     let error = refused(&data, &[]).stderr;
-    assert!(error.contains("version 3") && error.contains("newer"), "{error}");
+    assert!(error.contains("version 4") && error.contains("newer"), "{error}");
     assert!(contents(&data) == before, "a refused directory was written to");
 }
 
