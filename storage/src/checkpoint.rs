@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::backup::{Backup, Pins};
 use crate::codec;
-use crate::disk::{Job, Open};
+use crate::disk::{Disk, DiskFile, FileSystem, Job, Open};
 use crate::error::{BackupError, OpenError};
 use crate::frame::Salt;
 use crate::index::{ENTRY_BYTES, IndexEntry};
@@ -218,11 +218,25 @@ impl Checkpointer {
         fixed
     }
 
+    /// What so many files are synced with, if they are many.
+    fn file_system_for(&self, files: usize) -> Option<&dyn FileSystem> {
+        let file_system = self.shared.file_system.as_deref();
+        file_system.filter(|_| files >= self.shared.options.sync_together_files)
+    }
+
     fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
         let disk = &*self.shared.disk;
-        let segments = fixed.dirty.segments.values();
+        let Dirty { segments, directories } = &fixed.dirty;
+        if let Some(file_system) = self.file_system_for(segments.len() + directories.len()) {
+            segments.values().for_each(|file| file.note_sync_begins());
+            return match planted(Planted::SkipSegmentSync) {
+                true => Ok(()),
+                false => sync_together(file_system),
+            };
+        }
+        let segments = segments.values();
         let segments = segments.map(|file| -> Job<'_> { Box::new(|| file.sync(disk)) });
-        let directories = fixed.dirty.directories.iter().map(|dir| -> Job<'_> {
+        let directories = directories.iter().map(|dir| -> Job<'_> {
             Box::new(|| match disk.exists(dir)? && !planted(Planted::SkipDirectorySync) {
                 true => disk.sync_dir(dir),
                 false => Ok(()),
@@ -233,19 +247,19 @@ impl Checkpointer {
 
     fn write_caches(&self, fixed: &Fixed) -> io::Result<()> {
         let disk = &*self.shared.disk;
-        let chunks = fixed.index_chunks.iter().map(|chunk| -> Job<'_> {
-            Box::new(|| {
-                let mode = if disk.exists(&chunk.path)? {
-                    Open::ReadWrite
-                } else {
-                    Open::CreateNew
-                };
-                let file = disk.open(&chunk.path, mode)?;
-                file.write_at(&chunk.bytes, chunk.position)?;
-                file.sync_data()
-            })
-        });
-        let snapshots = &fixed.producers;
+        let (chunks, snapshots) = (&fixed.index_chunks, &fixed.producers);
+        if let Some(file_system) = self.file_system_for(chunks.len() + snapshots.len()) {
+            chunks
+                .iter()
+                .try_for_each(|chunk| write_index(disk, chunk).map(|_file| ()))?;
+            snapshots
+                .iter()
+                .try_for_each(|snapshot| write_new_producers(disk, snapshot))?;
+            return sync_together(file_system);
+        }
+        let chunks = chunks
+            .iter()
+            .map(|chunk| -> Job<'_> { Box::new(|| write_index(disk, chunk)?.sync_data()) });
         let snapshots = snapshots
             .iter()
             .map(|snapshot| -> Job<'_> { Box::new(|| store_producers(disk, snapshot)) });
@@ -400,19 +414,45 @@ fn empty_manifest(state: &State, generation: u64, salt: Salt) -> Manifest {
     }
 }
 
-pub(crate) fn store_producers(disk: &dyn crate::disk::Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
+fn sync_together(file_system: &dyn FileSystem) -> io::Result<()> {
+    match file_system.sync() {
+        Err(_) if planted(Planted::ForgetFailedFileSystemSync) => Ok(()),
+        synced => synced,
+    }
+}
+
+fn write_index(disk: &dyn Disk, chunk: &IndexChunk) -> io::Result<Arc<dyn DiskFile>> {
+    let mode = match disk.exists(&chunk.path)? {
+        true => Open::ReadWrite,
+        false => Open::CreateNew,
+    };
+    let file = disk.open(&chunk.path, mode)?;
+    file.write_at(&chunk.bytes, chunk.position)?;
+    Ok(file)
+}
+
+fn encode_producers(snapshot: &ProducerSnapshot) -> io::Result<Vec<u8>> {
     let body = codec::encode(FORMAT_VERSION, &(snapshot.lsn, &snapshot.table)).map_err(io::Error::other)?;
     let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
-    replace_file(disk, &snapshot.path, &bytes).map_err(io::Error::other)
+    Ok(bytes)
+}
+
+pub(crate) fn store_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
+    replace_file(disk, &snapshot.path, &encode_producers(snapshot)?).map_err(io::Error::other)
+}
+
+/// As [`store_producers`], but the file may not be durable yet, unless it was there before: then a manifest may name it.
+fn write_new_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
+    if disk.exists(&snapshot.path)? {
+        return store_producers(disk, snapshot);
+    }
+    let file = disk.open(&snapshot.path, Open::CreateNew)?;
+    file.write_at(&encode_producers(snapshot)?, 0)
 }
 
 /// Reads the snapshot of an lsn, which the manifest names, and no other: an older one may stand under its name.
-pub(crate) fn load_producers(
-    disk: &dyn crate::disk::Disk,
-    path: &std::path::Path,
-    lsn: Lsn,
-) -> io::Result<ProducerTable> {
+pub(crate) fn load_producers(disk: &dyn Disk, path: &std::path::Path, lsn: Lsn) -> io::Result<ProducerTable> {
     let file = disk.open(path, Open::Read)?;
     let mut bytes = vec![0; file.len()?.min(1 << 30) as usize];
     let read = file.read_at(&mut bytes, 0)?;
@@ -433,7 +473,7 @@ pub(crate) fn load_producers(
 }
 
 /// Removes the directory of a deleted log.
-pub(crate) fn remove_log_dir(disk: &dyn crate::disk::Disk, dir: &std::path::Path) -> io::Result<()> {
+pub(crate) fn remove_log_dir(disk: &dyn Disk, dir: &std::path::Path) -> io::Result<()> {
     if !disk.exists(dir)? {
         return Ok(());
     }

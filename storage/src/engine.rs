@@ -95,6 +95,8 @@ impl Engine {
     pub fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let dir = options.data_dir.as_path();
         let lock = lock_directory(&*disk, dir)?;
+        let file_system = disk.file_system(dir);
+        let file_system = file_system.map_err(OpenError::io("cannot look at the file system of", dir))?;
         let seed = options.seed.unwrap_or_else(|| rand::rng().random());
         let mut ids = StdRng::seed_from_u64(seed);
         let recovered = recover(&*disk, dir, clock.now_ms(), || {
@@ -129,6 +131,7 @@ impl Engine {
             damages: Default::default(),
             work: Condvar::new(),
             disk: disk.clone(),
+            file_system,
             options,
         });
         let mut checkpointer = Checkpointer::new(shared.clone(), journal_files, recovered.generation, salt);

@@ -17,6 +17,9 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// A segment that got so much since it was last synced is synced ahead of the checkpoint.
     pub sync_ahead_bytes: u64,
+    /// So many files or more are not synced one by one by a checkpoint, but with the whole file system. That also writes what
+    /// other programs have not synced.
+    pub sync_together_files: usize,
     /// A writer idle for this long closes with an empty frame, which proves the last group.
     pub idle_close_ms: u64,
     /// A checkpoint is also taken when nothing was written for this long.
@@ -37,6 +40,7 @@ impl Options {
             extent_bytes: 256 << 10,
             checkpoint_bytes: 256 << 20,
             sync_ahead_bytes: 1 << 20,
+            sync_together_files: 100,
             idle_close_ms: 50,
             idle_checkpoint_ms: 2_000,
             retention_interval_ms: 30_000,

@@ -53,6 +53,8 @@ pub enum Planted {
     SyncThroughNewDescription,
     /// A sync ahead of the checkpoint that fails is forgotten. (5)
     ForgetFailedSyncAhead,
+    /// A sync of the whole file system that fails is forgotten. (5)
+    ForgetFailedFileSystemSync,
     /// Reads do not check batches. (5)
     ReadUnchecked,
     /// What does not check above C is called damage. (5)
@@ -71,7 +73,7 @@ pub enum Planted {
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 31] = [
+pub const ALL: [Planted; 32] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -96,6 +98,7 @@ pub const ALL: [Planted; 31] = [
     Planted::ForgetFences,
     Planted::SyncThroughNewDescription,
     Planted::ForgetFailedSyncAhead,
+    Planted::ForgetFailedFileSystemSync,
     Planted::ReadUnchecked,
     Planted::DamageAboveCheckpoint,
     Planted::UnpinnedBackup,

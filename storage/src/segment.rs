@@ -71,11 +71,16 @@ impl SegmentFile {
         self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// What was written before is about to become durable.
+    pub fn note_sync_begins(&self) {
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Makes what was written durable, by the description that vouches for it: opened before the writes, see [`Handles`].
     /// A segment that was retired in the meantime has none, and needs no sync. No two may do this at the same time: a failure
     /// is told only to the first.
     pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
-        self.unsynced_bytes.store(0, Ordering::Relaxed);
+        self.note_sync_begins();
         if planted(Planted::SkipSegmentSync) {
             return Ok(());
         }

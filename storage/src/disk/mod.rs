@@ -47,6 +47,8 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The file system that holds a directory, if it can be synced as a whole and then tells of every failure.
+    fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Does many things, none of which needs another one done before. A real disk does several at a time: a file system
@@ -57,6 +59,13 @@ pub trait Disk: Send + Sync {
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>>;
+}
+
+/// A file system as a whole.
+pub trait FileSystem: Send + Sync {
+    /// Makes durable what anybody has written to it: bytes, sizes and names. Fails if any write-back has failed since this was
+    /// opened or last synced.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A lock file that is held, as long as this lives.

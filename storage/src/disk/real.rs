@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs, syncfs};
 use rustix::io::pwritev;
+use rustix::system::uname;
 
-use super::{DirectoryLock, Disk, DiskFile, Job, Open};
+use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
@@ -118,6 +119,19 @@ impl Disk for RealDisk {
         outcome.into_inner()
     }
 
+    fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
+        let kind = statfs(dir).map_err(|e| named("statfs", dir)(e.into()))?.f_type;
+        // Others may lie above another one, and not hear of its failures.
+        if !tells_of_failures(uname().release().to_bytes()) || ![EXT4, XFS, BTRFS].contains(&(kind as u64)) {
+            return Ok(None);
+        }
+        let dir_file = File::open(dir).map_err(named("open", dir))?;
+        Ok(Some(Box::new(RealFileSystem {
+            dir_file,
+            dir: dir.to_owned(),
+        })))
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = statvfs(path).map_err(|e| named("statvfs", path)(e.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -141,6 +155,32 @@ impl Disk for RealDisk {
             )),
             Err(TryLockError::Error(e)) => Err(named("lock", path)(e)),
         }
+    }
+}
+
+/// `f_type` of ext2, ext3 and ext4, of XFS and of Btrfs: `statfs(2)`.
+const EXT4: u64 = 0xef53;
+const XFS: u64 = 0x5846_5342;
+const BTRFS: u64 = 0x9123_683e;
+
+/// `syncfs` reports failed write-backs since Linux 5.8: its manual page.
+fn tells_of_failures(release: &[u8]) -> bool {
+    let release = String::from_utf8_lossy(release);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5_u32, 8_u32),
+        _ => false,
+    }
+}
+
+struct RealFileSystem {
+    dir_file: File,
+    dir: PathBuf,
+}
+
+impl FileSystem for RealFileSystem {
+    fn sync(&self) -> io::Result<()> {
+        syncfs(&self.dir_file).map_err(|e| named("sync the file system of", &self.dir)(e.into()))
     }
 }
 
@@ -261,6 +301,26 @@ mod tests {
         assert_eq!(file.read_at(&mut buf, (3 << 20) + 2).unwrap(), 0);
         let kind = RealDisk.open(&path, Open::CreateNew).err().unwrap().kind();
         assert_eq!(kind, io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn only_a_kernel_that_tells_of_failures_is_asked_to_sync_all() {
+        for (release, tells) in [
+            ("5.8.0", true),
+            ("6.18.44-fc-v657", true),
+            ("10.0", true),
+            ("5.7.19", false),
+            ("4.19.0-21-amd64", false),
+            ("strange", false),
+            ("", false),
+        ] {
+            assert_eq!(tells_of_failures(release.as_bytes()), tells, "{release}");
+        }
+        let dir = directory();
+        if let Some(file_system) = RealDisk.file_system(dir.path()).unwrap() {
+            file_system.sync().unwrap();
+        }
+        assert!(RealDisk.file_system(&dir.path().join("missing")).is_err());
     }
 
     #[test]

@@ -70,6 +70,8 @@ fn prepared() -> Simulation {
     simulation.options.journal_file_bytes = 64 << 10;
     // Some runs go to the journal, some straight to their segments.
     simulation.options.extent_bytes = 400;
+    // Some of the checkpoints have so many.
+    simulation.options.sync_together_files = 6;
     simulation
 }
 

@@ -154,6 +154,7 @@ impl Simulation {
             journal_file_bytes: [64 << 10, 96 << 10, 256 << 10][rng.random_range(0..3)],
             group_bytes: rng.random_range(1_000..40_000),
             sync_ahead_bytes: 500,
+            sync_together_files: [usize::MAX, 0, 3][(seed / 48 % 3) as usize],
             extent_bytes: [u64::MAX, 300, 1_000][(seed / 16 % 3) as usize],
             seed: Some(seed),
             ..Options::new(DATA_DIR)

@@ -132,6 +132,7 @@ mod planted {
         forget_fences: ForgetFences,
         sync_through_new_description: SyncThroughNewDescription,
         forget_failed_sync_ahead: ForgetFailedSyncAhead,
+        forget_failed_file_system_sync: ForgetFailedFileSystemSync,
         read_unchecked: ReadUnchecked,
         damage_above_checkpoint: DamageAboveCheckpoint,
         unpinned_backup: UnpinnedBackup,

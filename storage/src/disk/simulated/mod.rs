@@ -27,7 +27,7 @@ use rand::{RngExt, SeedableRng};
 
 use self::content::{Content, PAGE_LEN};
 use self::names::{Directories, Node, ROOT};
-use super::{DirectoryLock, Disk, DiskFile, Open};
+use super::{DirectoryLock, Disk, DiskFile, FileSystem, Open};
 
 /// The kinds of call that change a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Operation {
     Write,
     /// `set_len`.
     SetLen,
-    /// `sync_data` and `sync_all`.
+    /// `sync_data` and `sync_all`, and of the whole file system.
     Sync,
     /// `sync_dir`.
     SyncDir,
@@ -88,6 +88,8 @@ struct State {
     crashed: bool,
     operations: u64,
     reads: u64,
+    /// Write-back errors so far, of all files.
+    errors: u64,
     history: u32,
 }
 
@@ -301,8 +303,35 @@ impl State {
         }
         let errors = file.errors;
         self.rng = rng;
+        self.errors += u64::from(fate == Fate::Fail);
         if told.swap(errors, Ordering::SeqCst) < errors {
             return Err(eio("sync: a write-back had failed"));
+        }
+        Ok(())
+    }
+
+    /// `told` is how many errors whoever syncs has been told of.
+    fn sync_file_system(&mut self, told: &AtomicU64) -> io::Result<()> {
+        let fate = self.operate(Operation::Sync, Path::new("/"), &[])?;
+        if fate == Fate::Crash {
+            return Err(crashed());
+        }
+        let mut rng = self.rng.clone();
+        for file in self.files.values_mut().filter(|file| !file.is_as_on_disk()) {
+            let file = Arc::make_mut(file);
+            if fate == Fate::Fail && rng.random() {
+                file.fail_writeback(&mut rng);
+            } else {
+                file.sync_all();
+            }
+        }
+        self.rng = rng;
+        self.errors += u64::from(fate == Fate::Fail);
+        if fate == Fate::Done {
+            self.names.sync_all();
+        }
+        if told.swap(self.errors, Ordering::SeqCst) < self.errors {
+            return Err(eio("sync of the file system: a write-back had failed"));
         }
         Ok(())
     }
@@ -343,6 +372,7 @@ impl SimulatedDisk {
             crashed: false,
             operations: 0,
             reads: 0,
+            errors: 0,
             history: 0,
         })
     }
@@ -436,6 +466,7 @@ impl SimulatedDisk {
         let mut rng = state.rng.clone();
         state.file(node)?.fail_writeback(&mut rng);
         state.rng = rng;
+        state.errors += 1;
         Ok(())
     }
 
@@ -610,6 +641,15 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn file_system(&self, _dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
+        let state = self.state.lock();
+        state.alive()?;
+        Ok(Some(Box::new(SimulatedFileSystem {
+            disk: self.clone(),
+            told: AtomicU64::new(state.errors),
+        })))
+    }
+
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let state = self.state.lock();
         state.alive()?;
@@ -628,6 +668,17 @@ impl Disk for SimulatedDisk {
             disk: self.clone(),
             path: path.to_owned(),
         }))
+    }
+}
+
+struct SimulatedFileSystem {
+    disk: SimulatedDisk,
+    told: AtomicU64,
+}
+
+impl FileSystem for SimulatedFileSystem {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.state.lock().sync_file_system(&self.told)
     }
 }
 

@@ -70,6 +70,13 @@ impl Directories {
         self.pending = later;
     }
 
+    /// Makes all steps durable.
+    pub fn sync_all(&mut self) {
+        for step in std::mem::take(&mut self.pending) {
+            apply(&mut self.durable, &step);
+        }
+    }
+
     /// What a power cut leaves.
     pub fn cut_power(&mut self, rng: &mut SmallRng) {
         let pending = std::mem::take(&mut self.pending);

@@ -105,6 +105,44 @@ fn regrown_bytes_behind_an_unsynced_cut_are_zeros_once_synced() {
 }
 
 #[test]
+fn a_sync_of_the_file_system_covers_bytes_sizes_and_names() {
+    let (disk, file) = disk_with(&[1; 2000]);
+    let file_system = disk.file_system(&path("")).unwrap().unwrap();
+    file.set_len(700).unwrap();
+    disk.open(&path("b"), Open::CreateNew)
+        .unwrap()
+        .write_at(b"new", 0)
+        .unwrap();
+    file_system.sync().unwrap();
+    for seed in 0..50 {
+        let after = disk.cut_power(&mut rng(seed));
+        assert_eq!(bytes(&after, "a"), Some(vec![1; 700]));
+        assert_eq!(bytes(&after, "b"), Some(b"new".to_vec()));
+    }
+}
+
+#[test]
+fn a_sync_of_the_file_system_tells_of_every_failure_since_the_last() {
+    let (disk, file) = disk_with(&[1; 512]);
+    disk.fail_writeback(&path("a")).unwrap();
+    let file_system = disk.file_system(&path("")).unwrap().unwrap();
+    file_system.sync().unwrap();
+    file.write_at(&[2; 512], 0).unwrap();
+    disk.fail_writeback(&path("a")).unwrap();
+    assert!(file.sync_data().is_err(), "told to this description");
+    assert!(file_system.sync().is_err(), "and to whoever syncs all");
+    file_system.sync().unwrap();
+    file.write_at(&[3; 512], 0).unwrap();
+    disk.inject(Fault {
+        on: Some(Operation::Sync),
+        path: String::new(),
+        skip: 0,
+    });
+    assert!(file_system.sync().is_err());
+    file_system.sync().unwrap();
+}
+
+#[test]
 fn names_need_sync_dir() {
     let (disk, _file) = disk_with(b"old");
     let new = disk.open(&path("b"), Open::CreateNew).unwrap();
