@@ -29,7 +29,7 @@ use super::handlers::api_versions::unsupported;
 use super::listener::Listener;
 use super::response::{Respond, Response};
 use super::walker::Schema;
-use super::{Client, Context, HandlerError};
+use super::{Context, HandlerError, Session};
 use crate::broker::Broker;
 use crate::shutdown::Token;
 
@@ -49,7 +49,7 @@ const ALONE_FOR_A_WHILE: u32 = 8;
 pub(super) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
     writer: Writer,
-    client: Arc<Client>,
+    session: Arc<Session>,
     /// In the order of the requests.
     in_flight: VecDeque<InFlight>,
     /// A request that must wait until the ones before it are answered. Nothing is read meanwhile.
@@ -87,7 +87,7 @@ struct InFlight {
 struct Answer {
     result: Result<Response, HandlerError>,
     /// The memory that the response takes until it is sent.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a connection is closed by us.
@@ -135,7 +135,7 @@ impl Connection {
                 stream: writer,
                 gate: Arc::clone(&gate),
             },
-            client: Arc::new(Client {
+            session: Arc::new(Session {
                 peer,
                 listener,
                 broker,
@@ -152,9 +152,9 @@ impl Connection {
 
     /// Serves the connection to its end.
     pub(super) async fn run(mut self) {
-        let connections = self.client.gate.metrics().kafka.connections.clone();
+        let connections = self.session.gate.metrics().kafka.connections.clone();
         connections.inc();
-        let (peer, listener) = (self.client.peer, Arc::clone(&self.client.listener));
+        let (peer, listener) = (self.session.peer, Arc::clone(&self.session.listener));
         match self.serve().await {
             Ok(()) => {}
             // Counted, not logged: there may be thousands of them at once.
@@ -167,7 +167,7 @@ impl Connection {
                     | ReadFrameError::Stalled(_),
                 )),
             ) => {
-                self.client.gate.metrics().kafka.cut.inc();
+                self.session.gate.metrics().kafka.cut.inc();
                 tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
             }
             Err(
@@ -181,7 +181,7 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> Result<(), Closed> {
-        let token = self.client.token.clone();
+        let token = self.session.token.clone();
         let mut requested = std::pin::pin!(token.requested());
         let mut is_draining = false;
         // One for the life of the connection: a timer costs more than all else that a small request needs here.
@@ -230,11 +230,11 @@ impl Connection {
     }
 
     fn idle_at(&self) -> Instant {
-        self.last_active + self.client.gate.limits().idle_timeout
+        self.last_active + self.session.gate.limits().idle_timeout
     }
 
     fn may_read(&self) -> bool {
-        let gate = &self.client.gate;
+        let gate = &self.session.gate;
         let in_flight_bytes: usize = self.in_flight.iter().map(|request| request.size_bytes).sum();
         !self.ended
             && self.next.is_none()
@@ -296,7 +296,7 @@ impl Connection {
         }
         let client_waits = is_produce && self.alone_in_a_row > ALONE_FOR_A_WHILE;
         let ctx = Context {
-            client: Arc::clone(&self.client),
+            session: Arc::clone(&self.session),
             client_id: request.client_id,
             client_waits,
             request_share: Mutex::new(Some(share)),
@@ -307,7 +307,7 @@ impl Connection {
             let result = api_versions::dispatch(&ctx, api, head.version, head.correlation_id, request.body).await;
             Answer {
                 result,
-                _permit: ctx.response_permit.into_inner(),
+                permit: ctx.response_permit.into_inner(),
             }
         });
         let ready = std::future::poll_fn(|task| Poll::Ready(poll_once(&mut answering, task))).await;
@@ -327,7 +327,7 @@ impl Connection {
         let result = unsupported().respond(ApiKey::ApiVersions, 0, head.correlation_id);
         self.in_flight.push_back(InFlight {
             answering: Box::pin(std::future::pending()),
-            ready: Some(Answer { result, _permit: None }),
+            ready: Some(Answer { result, permit: None }),
             api: ApiKey::ApiVersions,
             size_bytes: 0,
         });
@@ -338,7 +338,10 @@ impl Connection {
 impl Writer {
     async fn send(&mut self, answers: Vec<(ApiKey, Answer)>) -> Result<(), Closed> {
         let mut small = Response::default();
+        // Given back when they are written.
+        let mut permits = Vec::new();
         for (api, answer) in answers {
+            permits.extend(answer.permit);
             let name = api_name(api);
             match answer.result {
                 Ok(response) if response.remaining() < COALESCE_BYTES => {

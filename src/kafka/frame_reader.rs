@@ -117,7 +117,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 let (length, share) = self.admit().await?;
                 self.buffer.advance(LENGTH_BYTES);
                 if let Some(small) = self.buffer.get(..length).filter(|_| length <= READ_CHUNK) {
-                    // Nearly every request. A copy keeps the buffer, which is larger, from being fresh memory each time.
+                    // Nearly every request. A copy keeps the buffer, which is larger, from being fresh memory each time; each
+                    // connection has one, which no budget counts.
                     let bytes = Bytes::copy_from_slice(small);
                     self.buffer.advance(length);
                     return Ok(Some(Frame { bytes, share }));
@@ -273,6 +274,31 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "12345678");
         assert_eq!(reader.next().await.unwrap().unwrap().bytes, "abcdefghi");
         assert!(reader.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn frames_around_the_size_that_is_copied_out_come_whole() {
+        let frames: Vec<Vec<u8>> = [8, READ_CHUNK - 1, READ_CHUNK, READ_CHUNK + 1, 9, 3 * READ_CHUNK, 10]
+            .into_iter()
+            .map(|length| (0..length).map(|at| at as u8).collect())
+            .collect();
+        let input: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| [&(frame.len() as u32).to_be_bytes()[..], frame].concat())
+            .collect();
+        // All at once, and byte by byte.
+        for piece in [input.len(), 1] {
+            let (mut client, server) = tokio::io::duplex(piece);
+            let sent = input.clone();
+            tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut client, &sent).await });
+            let gate = Gate::new(Limits::default(), Metrics::default());
+            let mut reader = FrameReader::new(server, Arc::clone(&gate));
+            for frame in &frames {
+                assert_eq!(reader.next().await.unwrap().unwrap().bytes, frame[..]);
+                assert_eq!(gate.request_bytes_held(), 0);
+            }
+            assert!(reader.next().await.unwrap().is_none());
+        }
     }
 
     #[tokio::test]

@@ -29,7 +29,6 @@ mod text;
 pub mod walker;
 
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -42,11 +41,11 @@ use crate::shutdown::Token;
 pub use gate::{Gate, Limits};
 pub use listener::Listener;
 
-/// What is known of a client as long as its connection lives.
-pub struct Client {
-    /// Its address.
+/// What a connection has for all of its requests.
+pub struct Session {
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The listener that it came through.
+    /// The listener that the client came through.
     pub listener: Arc<Listener>,
     /// The broker.
     pub broker: Arc<Broker>,
@@ -56,9 +55,10 @@ pub struct Client {
     pub token: Token,
 }
 
-/// What a handler knows besides the request. What it knows of the client can be asked for as if it stood here.
+/// What a handler knows besides the request.
 pub struct Context {
-    client: Arc<Client>,
+    /// What it has in common with other requests of the connection.
+    pub session: Arc<Session>,
     /// What the client calls itself, if it does.
     pub client_id: Option<String>,
     /// Nothing else of this connection is under way, and nothing was when its last Produce requests came: the client waits for
@@ -68,14 +68,6 @@ pub struct Context {
     request_share: Mutex<Option<RequestShare>>,
     /// The memory of a large response, held until it is sent.
     response_permit: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
-impl Deref for Context {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
 }
 
 impl Context {

@@ -30,6 +30,8 @@ use crate::{LogId, Lsn};
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
     journal_files: Arc<Mutex<JournalFiles>>,
+    /// That of the segments, opened before recovery wrote any, as long as no sync of it has failed.
+    file_system: Option<Box<dyn FileSystem>>,
     generation: u64,
     salt: Salt,
     stage: Stage,
@@ -78,10 +80,17 @@ pub(crate) fn snapshot_name(lsn: Lsn) -> String {
 }
 
 impl Checkpointer {
-    pub fn new(shared: Arc<Shared>, journal_files: Arc<Mutex<JournalFiles>>, generation: u64, salt: Salt) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        journal_files: Arc<Mutex<JournalFiles>>,
+        file_system: Option<Box<dyn FileSystem>>,
+        generation: u64,
+        salt: Salt,
+    ) -> Self {
         Self {
             shared,
             journal_files,
+            file_system,
             generation,
             salt,
             stage: Stage::Idle,
@@ -135,14 +144,14 @@ impl Checkpointer {
                 self.stage = Stage::Fixed(Box::new(self.fix()));
                 Ok(())
             }
-            Stage::Fixed(mut fixed) => {
+            Stage::Fixed(fixed) => {
                 let trimmed = if planted(Planted::TrimBeforeManifest) {
                     self.trim_journal(&fixed)
                 } else {
                     Ok(())
                 };
                 let result = trimmed
-                    .and_then(|()| self.sync_segments(&mut fixed))
+                    .and_then(|()| self.sync_segments(&fixed))
                     .map_err(|error| format!("segment sync failed: {error}"));
                 self.stage = Stage::Synced(fixed);
                 result
@@ -218,22 +227,37 @@ impl Checkpointer {
         fixed
     }
 
-    /// What so many files are synced with, if they are many.
-    fn file_system_for(&self, files: usize) -> Option<&dyn FileSystem> {
-        let file_system = self.shared.file_system.as_deref();
-        file_system.filter(|_| files >= self.shared.options.sync_together_files)
+    /// Syncs the whole file system, if that is worth it for so many files. False if it was not, or failed: that may have been for
+    /// a file of somebody else, and each of ours knows of its own failures. Among those may be files that only a later
+    /// checkpoint will sync, so from then on each is always asked.
+    ///
+    /// The device may be flushed only by the sync of the manifest, before its rename: see [`FileSystem`].
+    fn sync_together(&mut self, files: usize) -> bool {
+        let worth = files >= self.shared.options.sync_together_files;
+        let Some(file_system) = self.file_system.as_ref().filter(|_| worth) else {
+            return false;
+        };
+        if planted(Planted::SkipSegmentSync) {
+            return true;
+        }
+        let synced = file_system.sync();
+        if planted(Planted::ForgetFailedFileSystemSync) {
+            return true;
+        }
+        if let Err(error) = &synced {
+            tracing::warn!("{error}; it may be another program's: from now on each file is synced by itself");
+            self.file_system = None;
+        }
+        synced.is_ok()
     }
 
-    fn sync_segments(&self, fixed: &mut Fixed) -> io::Result<()> {
-        let disk = &*self.shared.disk;
+    fn sync_segments(&mut self, fixed: &Fixed) -> io::Result<()> {
         let Dirty { segments, directories } = &fixed.dirty;
-        if let Some(file_system) = self.file_system_for(segments.len() + directories.len()) {
-            segments.values().for_each(|file| file.note_sync_begins());
-            return match planted(Planted::SkipSegmentSync) {
-                true => Ok(()),
-                false => sync_together(file_system),
-            };
+        segments.values().for_each(|file| file.note_sync_begins());
+        if self.sync_together(segments.len() + directories.len()) {
+            return Ok(());
         }
+        let disk = &*self.shared.disk;
         let segments = segments.values();
         let segments = segments.map(|file| -> Job<'_> { Box::new(|| file.sync(disk)) });
         let directories = directories.iter().map(|dir| -> Job<'_> {
@@ -245,17 +269,21 @@ impl Checkpointer {
         disk.run_all(segments.chain(directories).collect())
     }
 
-    fn write_caches(&self, fixed: &Fixed) -> io::Result<()> {
-        let disk = &*self.shared.disk;
+    fn write_caches(&mut self, fixed: &Fixed) -> io::Result<()> {
+        let disk = Arc::clone(&self.shared.disk);
+        let disk = &*disk;
         let (chunks, snapshots) = (&fixed.index_chunks, &fixed.producers);
-        if let Some(file_system) = self.file_system_for(chunks.len() + snapshots.len()) {
-            chunks
-                .iter()
-                .try_for_each(|chunk| write_index(disk, chunk).map(|_file| ()))?;
-            snapshots
-                .iter()
-                .try_for_each(|snapshot| write_new_producers(disk, snapshot))?;
-            return sync_together(file_system);
+        let files = chunks.len() + snapshots.len();
+        if self.file_system.is_some() && files >= self.shared.options.sync_together_files {
+            for chunk in chunks {
+                write_index(disk, chunk)?;
+            }
+            for snapshot in snapshots {
+                write_new_producers(disk, snapshot)?;
+            }
+            if self.sync_together(files) {
+                return Ok(());
+            }
         }
         let chunks = chunks
             .iter()
@@ -414,13 +442,6 @@ fn empty_manifest(state: &State, generation: u64, salt: Salt) -> Manifest {
     }
 }
 
-fn sync_together(file_system: &dyn FileSystem) -> io::Result<()> {
-    match file_system.sync() {
-        Err(_) if planted(Planted::ForgetFailedFileSystemSync) => Ok(()),
-        synced => synced,
-    }
-}
-
 fn write_index(disk: &dyn Disk, chunk: &IndexChunk) -> io::Result<Arc<dyn DiskFile>> {
     let mode = match disk.exists(&chunk.path)? {
         true => Open::ReadWrite,
@@ -442,7 +463,8 @@ pub(crate) fn store_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> i
     replace_file(disk, &snapshot.path, &encode_producers(snapshot)?).map_err(io::Error::other)
 }
 
-/// As [`store_producers`], but the file may not be durable yet, unless it was there before: then a manifest may name it.
+/// As [`store_producers`], but durable only with the sync of the file system. A file that is there already is replaced as a
+/// whole: the manifest on the disk may name it.
 fn write_new_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
     if disk.exists(&snapshot.path)? {
         return store_producers(disk, snapshot);

@@ -285,7 +285,7 @@ impl Committer {
             offset += run.part.body_bytes();
             let (at, bytes) = match run.part.kind {
                 Kind::Inline => (0, held.unwrap_or_default()),
-                Kind::OldExtent | Kind::Extent => (extent::WITHHELD_AT, &[extent::WITHHELD][..]),
+                _ => (extent::WITHHELD_AT, &[extent::WITHHELD][..]),
             };
             write_run(&self.shared, &run.part, &file, at, bytes)?;
             let headers = run.batches.iter().map(|batch| batch.header).collect();

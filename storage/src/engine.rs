@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
 use crate::committer::{Committer, Step};
 use crate::damage::Damage;
-use crate::disk::{DirectoryLock, Disk};
+use crate::disk::{DirectoryLock, Disk, FileSystem};
 use crate::error::{BackupError, OpenError, ReadError, WriteError};
 use crate::frame::Salt;
 use crate::journal::Journal;
@@ -95,8 +95,7 @@ impl Engine {
     pub fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let dir = options.data_dir.as_path();
         let lock = lock_directory(&*disk, dir)?;
-        let file_system = disk.file_system(dir);
-        let file_system = file_system.map_err(OpenError::io("cannot look at the file system of", dir))?;
+        let file_system = file_system_of_segments(&*disk, dir)?;
         let seed = options.seed.unwrap_or_else(|| rand::rng().random());
         let mut ids = StdRng::seed_from_u64(seed);
         let recovered = recover(&*disk, dir, clock.now_ms(), || {
@@ -131,10 +130,10 @@ impl Engine {
             damages: Default::default(),
             work: Condvar::new(),
             disk: disk.clone(),
-            file_system,
             options,
         });
-        let mut checkpointer = Checkpointer::new(shared.clone(), journal_files, recovered.generation, salt);
+        let mut checkpointer =
+            Checkpointer::new(shared.clone(), journal_files, file_system, recovered.generation, salt);
         // Recovery ends with a checkpoint that begins the new incarnation, and only then may anybody write.
         loop {
             match checkpointer.step() {
@@ -357,6 +356,15 @@ impl Engine {
         let _no_step = self.checkpointer.lock();
         self.lock.lock().take();
     }
+}
+
+/// Where segments are and will be, which may not be where the journal is.
+fn file_system_of_segments(disk: &dyn Disk, dir: &Path) -> Result<Option<Box<dyn FileSystem>>, OpenError> {
+    let logs = dir.join("logs");
+    let there = disk.exists(&logs).map_err(OpenError::io("cannot look for", &logs))?;
+    let place = if there { logs.as_path() } else { dir };
+    let file_system = disk.file_system(place);
+    file_system.map_err(OpenError::io("cannot look at the file system of", place))
 }
 
 fn lock_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirectoryLock>, OpenError> {

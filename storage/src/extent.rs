@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::{self, HEADER_LEN};
+use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
@@ -56,16 +56,14 @@ fn created_by(control: &ControlRecord) -> &[LogId] {
 
 /// What a frame has of an extent: the CRC-32 of its batches' headers. The rest of each batch is under the batch's own checksum,
 /// which its header has; all of it was read for that when it came, and is not read again.
-fn checksum<'h>(headers: impl Iterator<Item = &'h [u8]>) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    headers.for_each(|header| crc.update(header));
-    crc.finalize()
+fn checksum(headers: &[[u8; HEADER_LEN]]) -> u32 {
+    crc32fast::hash(headers.as_flattened())
 }
 
 /// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum.
 pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
     let mut headers: Vec<_> = run.batches.iter().map(|batch| batch.header.encode()).collect();
-    let crc = checksum(headers.iter().map(|header| &header[..]));
+    let crc = checksum(&headers);
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
         && !planted(Planted::ExtentShownEarly)
     {
@@ -107,15 +105,10 @@ fn is_whole(part: &Part, run: &[u8], crc: u32) -> bool {
     let Some(batches) = part.batches(run) else {
         return false;
     };
-    let mut rest = run;
-    let headers = batches.iter().map_while(|batch| {
-        let header = rest.get(..HEADER_LEN)?;
-        rest = rest.get(batch.size_bytes()..)?;
-        Some(header)
-    });
     let found = match part.kind {
-        Kind::OldExtent => crc32fast::hash(run),
-        Kind::Inline | Kind::Extent => checksum(headers),
+        Kind::ExtentOfVersion2 => crc32fast::hash(run),
+        Kind::Extent => checksum(&batches.iter().map(BatchHeader::encode).collect::<Vec<_>>()),
+        Kind::Inline => return false,
     };
     found == crc
 }

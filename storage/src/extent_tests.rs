@@ -173,6 +173,34 @@ fn a_damaged_extent_of_the_last_group_fences_its_log_alone() {
     assert!(engine.read(logs[0], 0, 10_000).unwrap().data.len() > 2000);
 }
 
+/// Of a batch's header the batch's own checksum covers the last 40 bytes.
+#[test]
+fn the_front_of_every_header_is_under_the_extents_checksum() {
+    const LEADER_EPOCH_AT: u64 = 12;
+    let (disk, logs) = disk();
+    let engine = open(&disk);
+    let before = disk.paths()[&segment_path(logs[0])];
+    // One run of two batches, of the same size.
+    for _ in 0..2 {
+        submit(&engine, vec![append(logs[0], 2000)], vec![]);
+    }
+    commit(&engine);
+    let batch_bytes = (disk.paths()[&segment_path(logs[0])] - before) / 2;
+    drop(engine);
+    for at in [before, before + batch_bytes] {
+        for changed in [0, 1] {
+            let disk = disk.restart().fork();
+            let segment = disk.open(&segment_path(logs[0]), Open::ReadWrite).unwrap();
+            let mut byte = [0];
+            segment.read_at(&mut byte, at + LEADER_EPOCH_AT + 3).unwrap();
+            byte[0] ^= changed;
+            segment.write_at(&byte, at + LEADER_EPOCH_AT + 3).unwrap();
+            let fences = open(&disk).health().fences.len();
+            assert_eq!(fences, usize::from(changed != 0), "at {at}");
+        }
+    }
+}
+
 #[test]
 fn a_start_reads_an_extent_and_writes_only_the_byte_that_was_withheld() {
     let (disk, logs) = disk();

@@ -31,8 +31,8 @@ pub type Salt = [u8; 16];
 pub enum Kind {
     /// In the frame's body.
     Inline = 0,
-    /// In the segment alone; the body has the CRC-32 of all their bytes. As format version 2 wrote them.
-    OldExtent = 1,
+    /// In the segment alone; the body has the CRC-32 of all their bytes. Read, not written.
+    ExtentOfVersion2 = 1,
     /// In the segment alone; the body has the CRC-32 of their headers.
     Extent = 2,
 }
@@ -181,7 +181,7 @@ impl FrameHeader {
             let kind = match kind {
                 0 => Kind::Inline,
                 // Those of the catalog are needed first, and always inline.
-                1 if log != CONTROL_LOG => Kind::OldExtent,
+                1 if log != CONTROL_LOG => Kind::ExtentOfVersion2,
                 2 if log != CONTROL_LOG => Kind::Extent,
                 _ => return None,
             };
@@ -256,7 +256,7 @@ impl Part {
     pub fn body_bytes(&self) -> usize {
         match self.kind {
             Kind::Inline => self.length as usize,
-            Kind::OldExtent | Kind::Extent => EXTENT_CRC_BYTES,
+            _ => EXTENT_CRC_BYTES,
         }
     }
 
@@ -295,7 +295,7 @@ pub(crate) fn parts_of<'f>(header: &'f FrameHeader, frame: &'f [u8]) -> impl Ite
         rest = behind;
         let held = match part.kind {
             Kind::Inline => Held::Batches(held),
-            Kind::OldExtent | Kind::Extent => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
+            _ => Held::Checksum(u32::from_le_bytes(held.try_into().ok()?)),
         };
         Some((part, held))
     })

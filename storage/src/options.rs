@@ -18,7 +18,7 @@ pub struct Options {
     /// A segment that got so much since it was last synced is synced ahead of the checkpoint.
     pub sync_ahead_bytes: u64,
     /// So many files or more are not synced one by one by a checkpoint, but with the whole file system. That also writes what
-    /// other programs have not synced.
+    /// other programs have not synced. If it fails, which may be for a file of theirs, ours are synced one by one all the same.
     pub sync_together_files: usize,
     /// A writer idle for this long closes with an empty frame, which proves the last group.
     pub idle_close_ms: u64,

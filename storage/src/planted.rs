@@ -19,7 +19,7 @@ pub enum Planted {
     DamageIsTornTail,
     /// The journal is trimmed before the manifest stands.
     TrimBeforeManifest,
-    /// The checkpoint does not sync segments.
+    /// The checkpoint does not sync segments, nor directories if it would sync them all together.
     SkipSegmentSync,
     /// A duplicate, or a refusal, is answered before what it rests on is published. (1)
     AnswerBeforePublished,
@@ -33,7 +33,7 @@ pub enum Planted {
     SkipJournalDirectorySync,
     /// C is fixed when the manifest is written, after the syncs. (3)
     FixCheckpointLate,
-    /// The directories of new segments are not synced. (3)
+    /// The directories of new segments are not synced, unless all is synced together. (3)
     SkipDirectorySync,
     /// Recovery loads the newest producer snapshot instead of the one that the manifest names. (3)
     NewestSnapshot,
@@ -49,7 +49,7 @@ pub enum Planted {
     KeepUnnamedSegments,
     /// The manifest forgets fences. (4)
     ForgetFences,
-    /// The checkpoint syncs through a file description opened after the writes. (5)
+    /// The checkpoint syncs through a file description opened after the writes, unless all is synced together. (5)
     SyncThroughNewDescription,
     /// A sync ahead of the checkpoint that fails is forgotten. (5)
     ForgetFailedSyncAhead,

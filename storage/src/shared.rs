@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::damage::Damages;
-use crate::disk::{Disk, FileSystem};
+use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::options::Options;
 use crate::segment::SegmentFile;
@@ -44,8 +44,6 @@ type Hook = Box<dyn Fn(&Published) + Send + Sync>;
 
 pub(crate) struct Shared {
     pub disk: Arc<dyn Disk>,
-    /// That of the data directory, opened before anything is written.
-    pub file_system: Option<Box<dyn FileSystem>>,
     pub clock: Arc<dyn Clock>,
     pub options: Options,
     pub sequencer: Mutex<Sequencer>,

@@ -13,7 +13,7 @@ use crate::broker::{Broker, BrokerOptions};
 use crate::kafka::api_versions::{Api, dispatch};
 use crate::kafka::text::{wire, wire_group as group, wire_topic as topic};
 use crate::kafka::walker::Schema;
-use crate::kafka::{Client, Context, Gate, Limits, Listener};
+use crate::kafka::{Context, Gate, Limits, Listener, Session};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -37,7 +37,7 @@ impl World {
             advertised_host: "broker.example".into(),
             advertised_port: 9092,
         };
-        let client = Client {
+        let session = Session {
             peer: ([127, 0, 0, 1], 4_000).into(),
             listener: Arc::new(listener),
             broker,
@@ -45,7 +45,7 @@ impl World {
             token: shutdown.token(),
         };
         let ctx = Context {
-            client: Arc::new(client),
+            session: Arc::new(session),
             client_id: Some("tester".into()),
             client_waits: false,
             request_share: parking_lot::Mutex::new(None),
@@ -191,7 +191,7 @@ async fn what_cannot_be_created_is_refused_by_name() {
     let only_ask = create_request("n", |t| t).with_validate_only(true);
     let answer: CreateTopicsResponse = world.ask(ApiKey::CreateTopics, 7, only_ask).await;
     assert_eq!(answer.topics[0].error_code, 0);
-    assert!(world.ctx.broker.catalog().topic("n").is_none());
+    assert!(world.ctx.session.broker.catalog().topic("n").is_none());
     let answer: CreateTopicsResponse = world
         .ask(
             ApiKey::CreateTopics,
@@ -211,7 +211,7 @@ async fn topics_go_by_name_and_by_id_with_their_offsets() {
         let request = if version < 6 {
             DeleteTopicsRequest::default().with_topic_names(vec![topic("t")])
         } else {
-            let id = world.ctx.broker.topic("t").unwrap().id;
+            let id = world.ctx.session.broker.topic("t").unwrap().id;
             let state = delete_topics_request::DeleteTopicState::default()
                 .with_name(None)
                 .with_topic_id(id);
@@ -245,7 +245,10 @@ async fn topics_grow_and_records_go() {
     for (version, count) in versions(ApiKey::CreatePartitions).zip(2..) {
         let answer: CreatePartitionsResponse = world.ask(ApiKey::CreatePartitions, version, grow(count)).await;
         assert_eq!(answer.results[0].error_code, 0);
-        assert_eq!(world.ctx.broker.topic("t").unwrap().partitions.len(), count as usize);
+        assert_eq!(
+            world.ctx.session.broker.topic("t").unwrap().partitions.len(),
+            count as usize
+        );
     }
     let answer: CreatePartitionsResponse = world.ask(ApiKey::CreatePartitions, 3, grow(1)).await;
     assert_eq!(answer.results[0].error_code, E::InvalidPartitions.code());
@@ -360,6 +363,7 @@ async fn configs_are_described_and_altered() {
         }
         let set = world
             .ctx
+            .session
             .broker
             .topic("t")
             .unwrap()
@@ -380,7 +384,7 @@ async fn configs_are_described_and_altered() {
         let answer: AlterConfigsResponse = world.ask(ApiKey::AlterConfigs, version, request).await;
         assert_eq!(answer.responses[0].error_code, 0);
     }
-    assert_eq!(world.ctx.broker.topic("t").unwrap().configs.len(), 1);
+    assert_eq!(world.ctx.session.broker.topic("t").unwrap().configs.len(), 1);
 }
 
 #[tokio::test]
@@ -570,8 +574,8 @@ async fn offsets_are_committed_and_fetched_in_every_version() {
         assert_eq!(answer.topics[0].partitions[0].metadata.as_deref(), Some("note"));
     }
     // A topic that was deleted and made again is another topic.
-    let id = world.ctx.broker.topic("t").unwrap().id;
-    world.ctx.broker.delete_topic(id).await.unwrap();
+    let id = world.ctx.session.broker.topic("t").unwrap().id;
+    world.ctx.session.broker.delete_topic(id).await.unwrap();
     assert_eq!(commit(&world, 9, "g", 1).await, E::UnknownTopicOrPartition.code());
     world.create("t", 1).await;
     assert_eq!(fetch(&world, 9, "g").await, None);

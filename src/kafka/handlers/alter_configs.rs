@@ -43,6 +43,7 @@ async fn alter(ctx: &Context, resource: &AlterConfigsResource, validate_only: bo
     }
     let _one_at_a_time = ALTERING.lock().await;
     Ok(ctx
+        .session
         .broker
         .set_configs(&resource.resource_name, given, validate_only)
         .await?)

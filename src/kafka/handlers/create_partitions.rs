@@ -25,7 +25,7 @@ pub async fn handle(
 }
 
 async fn grow(ctx: &Context, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
-    let topic = ctx.broker.topic(&asked.name)?;
+    let topic = ctx.session.broker.topic(&asked.name)?;
     if is_internal(&asked.name) {
         // The partition of a group, or of a job, follows from the number of partitions.
         let message = "the number of partitions of an internal topic is fixed";
@@ -34,7 +34,7 @@ async fn grow(ctx: &Context, asked: &CreatePartitionsTopic, validate_only: bool)
     let total = u32::try_from(asked.count).unwrap_or(0);
     if let Some(assignments) = &asked.assignments {
         let new = (total as usize).saturating_sub(topic.partitions.len());
-        let node_id = ctx.broker.options().node_id;
+        let node_id = ctx.session.broker.options().node_id;
         let here = assignments
             .iter()
             .all(|brokers| brokers.broker_ids.iter().map(|id| id.0).eq([node_id]));
@@ -43,5 +43,9 @@ async fn grow(ctx: &Context, asked: &CreatePartitionsTopic, validate_only: bool)
             return Err(Refusal::new(ResponseError::InvalidReplicaAssignment, message));
         }
     }
-    Ok(ctx.broker.add_partitions(&asked.name, total, validate_only).await?)
+    Ok(ctx
+        .session
+        .broker
+        .add_partitions(&asked.name, total, validate_only)
+        .await?)
 }

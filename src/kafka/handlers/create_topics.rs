@@ -64,10 +64,11 @@ async fn create(
         return Err(Refusal::new(ResponseError::InvalidTopicException, message));
     }
     let topic = ctx
+        .session
         .broker
         .create_topic(&asked.name, partitions, given, validate_only)
         .await?;
-    let count = partitions.unwrap_or(ctx.broker.options().default_partitions);
+    let count = partitions.unwrap_or(ctx.session.broker.options().default_partitions);
     let result = CreatableTopicResult::default()
         .with_name(asked.name.clone())
         .with_error_message(None);
@@ -82,7 +83,7 @@ async fn create(
     Ok(result
         .with_num_partitions(i32::try_from(count).unwrap_or(i32::MAX))
         .with_replication_factor(1)
-        .with_configs(Some(configs::created_topic(&topic, ctx.broker.options()))))
+        .with_configs(Some(configs::created_topic(&topic, ctx.session.broker.options()))))
 }
 
 /// How many partitions; none for the broker's default.
@@ -110,7 +111,7 @@ fn partition_count(ctx: &Context, asked: &CreatableTopic) -> Result<Option<u32>,
 fn check_replication_factor(ctx: &Context, factor: i16) -> Result<(), Refusal> {
     let message = match factor {
         -1 | 1 => return Ok(()),
-        factor if factor > 1 && ctx.broker.options().lenient_replication_factor => return Ok(()),
+        factor if factor > 1 && ctx.session.broker.options().lenient_replication_factor => return Ok(()),
         factor if factor > 1 => format!("a replication factor of {factor} needs as many brokers, and there is one"),
         factor => format!("{factor} is not a replication factor"),
     };
@@ -118,7 +119,7 @@ fn check_replication_factor(ctx: &Context, factor: i16) -> Result<(), Refusal> {
 }
 
 fn check_assignments(ctx: &Context, assignments: &[CreatableReplicaAssignment]) -> Result<u32, Refusal> {
-    let options = ctx.broker.options();
+    let options = ctx.session.broker.options();
     let invalid = |message: &str| Refusal::new(ResponseError::InvalidReplicaAssignment, message);
     let mut numbers: Vec<i32> = assignments
         .iter()

@@ -15,7 +15,7 @@ pub async fn handle(
     let mut results = Vec::with_capacity(request.groups_names.len());
     for group in request.groups_names {
         let result = match check_group_id(&group) {
-            Ok(()) => ctx.broker.groups().delete(&group).await,
+            Ok(()) => ctx.session.broker.groups().delete(&group).await,
             Err(error) => Err(error),
         };
         results.push(

@@ -40,6 +40,6 @@ async fn delete(ctx: &Context, topic: &str, partition: &DeleteRecordsPartition) 
     if is_internal(topic) {
         return Err(BrokerError::InternalTopic(topic.to_owned()));
     }
-    let log = ctx.broker.log_of(topic, partition.partition_index)?;
-    ctx.broker.delete_records(log, partition.offset).await
+    let log = ctx.session.broker.log_of(topic, partition.partition_index)?;
+    ctx.session.broker.delete_records(log, partition.offset).await
 }

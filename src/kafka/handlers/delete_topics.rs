@@ -37,7 +37,7 @@ pub async fn handle(
 async fn delete(ctx: &Context, version: i16, asked: DeleteTopicState) -> DeletableTopicResult {
     let (found, result) = match find(ctx, &asked) {
         Ok(topic) => {
-            let result = ctx.broker.delete_topic(topic.id).await.map_err(Refusal::from);
+            let result = ctx.session.broker.delete_topic(topic.id).await.map_err(Refusal::from);
             (Some(topic), result)
         }
         Err(refusal) => (None, Err(refusal)),
@@ -64,7 +64,7 @@ fn find(ctx: &Context, asked: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> 
             ResponseError::InvalidRequest,
             "name a topic by its name or by its id, not by both",
         )),
-        Some(name) => Ok(ctx.broker.topic(name)?),
-        None => Ok(ctx.broker.topic_by_id(asked.topic_id)?),
+        Some(name) => Ok(ctx.session.broker.topic(name)?),
+        None => Ok(ctx.session.broker.topic_by_id(asked.topic_id)?),
     }
 }

@@ -19,7 +19,7 @@ pub async fn handle(
 ) -> Result<DescribeClusterResponse, HandlerError> {
     let asked = request.include_cluster_authorized_operations;
     let mut response = DescribeClusterResponse::default()
-        .with_cluster_id(wire(&ctx.broker.catalog().cluster_id))
+        .with_cluster_id(wire(&ctx.session.broker.catalog().cluster_id))
         .with_cluster_authorized_operations(operations::if_asked(asked, operations::CLUSTER));
     if version >= 1 {
         response = response.with_endpoint_type(BROKERS);
@@ -29,10 +29,10 @@ pub async fn handle(
                 .with_error_message(Some(wire("this is a broker's endpoint; there is none for controllers"))));
         }
     }
-    let node_id = BrokerId(ctx.broker.options().node_id);
+    let node_id = BrokerId(ctx.session.broker.options().node_id);
     let broker = DescribeClusterBroker::default()
         .with_broker_id(node_id)
-        .with_host(wire(&ctx.listener.advertised_host))
-        .with_port(i32::from(ctx.listener.advertised_port));
+        .with_host(wire(&ctx.session.listener.advertised_host))
+        .with_port(i32::from(ctx.session.listener.advertised_port));
     Ok(response.with_controller_id(node_id).with_brokers(vec![broker]))
 }

@@ -48,14 +48,19 @@ fn describe(
     match resource.resource_type {
         configs::TOPIC => {
             check_name(name)?;
-            let topic = ctx.broker.topic(name)?;
-            Ok(configs::topic(&topic, ctx.broker.options(), detail))
+            let topic = ctx.session.broker.topic(name)?;
+            Ok(configs::topic(&topic, ctx.session.broker.options(), detail))
         }
         // No broker is named: settings for all of them, changed over the wire. There are none.
         configs::BROKER if name.is_empty() => Ok(Vec::new()),
-        configs::BROKER if name == ctx.broker.options().node_id.to_string() => Ok(configs::broker(&ctx.broker, detail)),
+        configs::BROKER if name == ctx.session.broker.options().node_id.to_string() => {
+            Ok(configs::broker(&ctx.session.broker, detail))
+        }
         configs::BROKER => {
-            let message = format!("this is broker {}, and there is no other", ctx.broker.options().node_id);
+            let message = format!(
+                "this is broker {}, and there is no other",
+                ctx.session.broker.options().node_id
+            );
             Err(Refusal::new(ResponseError::InvalidRequest, message))
         }
         // Groups and client metrics can have configs in Kafka; here none has been set, since none can be.

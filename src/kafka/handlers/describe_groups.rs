@@ -29,7 +29,7 @@ pub async fn handle(
 }
 
 fn describe(ctx: &Context, version: i16, group_id: GroupId) -> DescribedGroup {
-    let found = check_group_id(&group_id).and_then(|()| ctx.broker.groups().describe(&group_id));
+    let found = check_group_id(&group_id).and_then(|()| ctx.session.broker.groups().describe(&group_id));
     let answer = DescribedGroup::default().with_group_id(group_id);
     match found {
         Ok(group) => answer

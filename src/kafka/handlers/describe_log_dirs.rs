@@ -18,7 +18,7 @@ pub async fn handle(
     version: i16,
     request: DescribeLogDirsRequest,
 ) -> Result<DescribeLogDirsResponse, HandlerError> {
-    let catalog = ctx.broker.catalog();
+    let catalog = ctx.session.broker.catalog();
     let topics = match request.topics {
         None => catalog.topics().map(|topic| describe(ctx, topic, |_| true)).collect(),
         Some(asked) => {
@@ -30,14 +30,14 @@ pub async fn handle(
                 .collect()
         }
     };
-    let directory = ctx.broker.storage().data_dir();
+    let directory = ctx.session.broker.storage().data_dir();
     // Tools know absolute paths only.
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let mut result = DescribeLogDirsResult::default()
         .with_log_dir(wire(directory.display().to_string()))
         .with_topics(topics);
     if version >= 4 {
-        let free = i64::try_from(ctx.broker.storage().health().free_bytes).unwrap_or(i64::MAX);
+        let free = i64::try_from(ctx.session.broker.storage().health().free_bytes).unwrap_or(i64::MAX);
         result = result.with_total_bytes(UNKNOWN_BYTES).with_usable_bytes(free);
     }
     Ok(DescribeLogDirsResponse::default().with_results(vec![result]))
@@ -54,7 +54,7 @@ fn describe(ctx: &Context, topic: &Topic, wanted: impl Fn(i32) -> bool) -> Descr
         .enumerate()
         .map(|(index, log)| (index as i32, *log));
     let partitions = partitions.filter(|(index, _)| wanted(*index)).map(|(index, log)| {
-        let bytes = ctx.broker.storage().ends(log).map_or(0, |ends| ends.size_bytes);
+        let bytes = ctx.session.broker.storage().ends(log).map_or(0, |ends| ends.size_bytes);
         DescribeLogDirsPartition::default()
             .with_partition_index(index)
             .with_partition_size(i64::try_from(bytes).unwrap_or(i64::MAX))

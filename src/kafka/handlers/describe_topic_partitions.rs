@@ -21,7 +21,7 @@ pub async fn handle(
     _version: i16,
     request: DescribeTopicPartitionsRequest,
 ) -> Result<DescribeTopicPartitionsResponse, HandlerError> {
-    let catalog = ctx.broker.catalog();
+    let catalog = ctx.session.broker.catalog();
     let mut names: Vec<TopicName> = request.topics.into_iter().map(|topic| topic.name).collect();
     let all = names.is_empty();
     if all {
@@ -94,8 +94,13 @@ fn unknown(name: TopicName) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn describe(ctx: &Context, index: usize, log: LogId) -> DescribeTopicPartitionsResponsePartition {
-    let here = BrokerId(ctx.broker.options().node_id);
-    let leader_epoch = ctx.broker.storage().ends(log).map_or(-1, |ends| ends.leader_epoch);
+    let here = BrokerId(ctx.session.broker.options().node_id);
+    let leader_epoch = ctx
+        .session
+        .broker
+        .storage()
+        .ends(log)
+        .map_or(-1, |ends| ends.leader_epoch);
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(index as i32)
         .with_leader_id(here)

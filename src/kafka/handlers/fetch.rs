@@ -44,7 +44,7 @@ pub(in crate::kafka) async fn handle(
     let deadline = Instant::now() + wait;
     let mut result = read(ctx, &plan).await?;
     if !plan.is_enough(&result) && !wait.is_zero() {
-        let watch = ctx.broker.watch(&plan.logs());
+        let watch = ctx.session.broker.watch(&plan.logs());
         let mut rest = plan.behind(&result);
         // While it waits, be it for memory, it holds nothing: others may need that.
         drop(result);
@@ -64,7 +64,7 @@ pub(in crate::kafka) async fn handle(
             ctx.hold_until_sent(None);
             let changed = tokio::select! {
                 changed = timeout_at(deadline, watch.changed()) => changed.is_ok(),
-                () = ctx.token.requested() => false,
+                () = ctx.session.token.requested() => false,
             };
             if !changed || Instant::now() >= deadline {
                 break read(ctx, &plan).await?;
@@ -74,24 +74,28 @@ pub(in crate::kafka) async fn handle(
             }
         };
     }
-    ctx.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
+    ctx.session.gate.metrics().kafka.bytes_out.inc_by(result.bytes as u64);
     Ok(InParts(plan.answer(result)))
 }
 
 /// One pass over all partitions, within the memory budget, on a thread that may block.
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
-    let expected = plan.expected_bytes(&ctx.broker);
+    let expected = plan.expected_bytes(&ctx.session.broker);
     if expected == 0 {
         // What is published in the meantime is for the next pass, which has memory and a turn.
-        return Ok(read_all(&ctx.broker, &ctx.gate, plan, 0, false));
+        return Ok(read_all(&ctx.session.broker, &ctx.session.gate, plan, 0, false));
     }
     // That of an earlier pass is given back, like what it had read.
     ctx.hold_until_sent(None);
-    let (mut room, mut permit) = ctx.gate.admit_part_of_response(expected).await;
+    let (mut room, mut permit) = ctx.session.gate.admit_part_of_response(expected).await;
     let is_short = room < expected;
     loop {
-        let turn = ctx.gate.turn_to_read().await;
-        let (broker, gate, task_plan) = (Arc::clone(&ctx.broker), Arc::clone(&ctx.gate), Arc::clone(plan));
+        let turn = ctx.session.gate.turn_to_read().await;
+        let (broker, gate, task_plan) = (
+            Arc::clone(&ctx.session.broker),
+            Arc::clone(&ctx.session.gate),
+            Arc::clone(plan),
+        );
         let reading = tokio::task::spawn_blocking(move || {
             // The turn and the memory are taken until it is done, also if its client is gone before that.
             let _turn = turn;
@@ -104,7 +108,7 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
             // A first batch that is larger than its share: it is read when there is room for it.
             room = outcome.bytes;
             drop((outcome, admitted));
-            permit = ctx.gate.admit_response(room).await;
+            permit = ctx.session.gate.admit_response(room).await;
             continue;
         }
         if let Some(mut permit) = admitted {

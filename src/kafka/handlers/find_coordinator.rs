@@ -40,6 +40,7 @@ pub async fn handle(
 fn find(ctx: &Context, key_type: i8, key: StrBytes) -> Coordinator {
     let refused = match key_type {
         GROUP => ctx
+            .session
             .broker
             .groups()
             .check_available(&key)
@@ -63,9 +64,9 @@ fn find(ctx: &Context, key_type: i8, key: StrBytes) -> Coordinator {
             .with_error_message(Some(wire(message))),
         None => Coordinator::default()
             .with_key(key)
-            .with_node_id(BrokerId(ctx.broker.options().node_id))
-            .with_host(wire(&ctx.listener.advertised_host))
-            .with_port(i32::from(ctx.listener.advertised_port))
+            .with_node_id(BrokerId(ctx.session.broker.options().node_id))
+            .with_host(wire(&ctx.session.listener.advertised_host))
+            .with_port(i32::from(ctx.session.listener.advertised_port))
             .with_error_message(None),
     }
 }

@@ -14,7 +14,7 @@ pub async fn handle(
 ) -> Result<HeartbeatResponse, HandlerError> {
     let instance_id = shared_option(request.group_instance_id.as_ref());
     let result = check_group_id(&request.group_id).and_then(|()| {
-        let groups = ctx.broker.groups();
+        let groups = ctx.session.broker.groups();
         groups.heartbeat(
             &request.group_id,
             &request.member_id,

@@ -53,7 +53,7 @@ pub async fn handle(
 async fn alter(ctx: &Context, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
     check_resource(resource.resource_type)?;
     let _one_at_a_time = ALTERING.lock().await;
-    let topic = ctx.broker.topic(&resource.resource_name)?;
+    let topic = ctx.session.broker.topic(&resource.resource_name)?;
     let mut altered = topic.configs.clone();
     let mut names = BTreeSet::new();
     for config in &resource.configs {
@@ -61,9 +61,13 @@ async fn alter(ctx: &Context, resource: &AlterConfigsResource, validate_only: bo
             let message = format!("the request names {} more than once", &*config.name);
             return Err(Refusal::new(ResponseError::InvalidRequest, message));
         }
-        apply(&mut altered, config, ctx.broker.options())?;
+        apply(&mut altered, config, ctx.session.broker.options())?;
     }
-    Ok(ctx.broker.set_configs(&topic.name, altered, validate_only).await?)
+    Ok(ctx
+        .session
+        .broker
+        .set_configs(&topic.name, altered, validate_only)
+        .await?)
 }
 
 /// Only topics can be altered.

@@ -27,7 +27,7 @@ pub async fn handle(
     if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
         return Ok(refused(ResponseError::InvalidRequest));
     }
-    Ok(match ctx.broker.next_producer_id().await {
+    Ok(match ctx.session.broker.next_producer_id().await {
         Ok(id) => InitProducerIdResponse::default()
             .with_producer_id(ProducerId(id))
             .with_producer_epoch(0),

@@ -26,9 +26,9 @@ pub async fn handle(ctx: &Context, version: i16, request: JoinGroupRequest) -> R
     // All of it was copied, and the others may take minutes to join. What groups keep has a bound of its own.
     ctx.request_is_done_with();
     let result = tokio::select! {
-        result = ctx.broker.groups().join(&group, request) => result,
+        result = ctx.session.broker.groups().join(&group, request) => result,
         // A rebalance may take minutes; a broker that stops does not wait for it.
-        () = ctx.token.requested() => {
+        () = ctx.session.token.requested() => {
             Err(Refused { error: Error::not_available("the broker is shutting down"), member_id })
         }
     };
@@ -55,7 +55,7 @@ fn join_request(ctx: &Context, version: i16, request: JoinGroupRequest) -> JoinR
     });
     JoinRequest {
         member_id: shared(&request.member_id),
-        client_host: format!("/{}", ctx.peer.ip()).into(),
+        client_host: format!("/{}", ctx.session.peer.ip()).into(),
         session_timeout_ms: milliseconds(request.session_timeout_ms),
         // Version 0 knew one timeout only.
         rebalance_timeout_ms: if request.rebalance_timeout_ms < 0 {

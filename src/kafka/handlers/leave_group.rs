@@ -13,7 +13,7 @@ pub async fn handle(
     version: i16,
     request: LeaveGroupRequest,
 ) -> Result<LeaveGroupResponse, HandlerError> {
-    let groups = ctx.broker.groups();
+    let groups = ctx.session.broker.groups();
     if let Err(error) = check_group_id(&request.group_id) {
         return Ok(LeaveGroupResponse::default().with_error_code(error.code()));
     }

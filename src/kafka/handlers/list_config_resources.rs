@@ -41,13 +41,14 @@ pub async fn handle(
         );
     };
     if wanted.contains(&configs::TOPIC) {
-        ctx.broker
+        ctx.session
+            .broker
             .catalog()
             .topics()
             .for_each(|topic| add(topic.name.clone(), configs::TOPIC));
     }
     if wanted.contains(&configs::BROKER) {
-        add(ctx.broker.options().node_id.to_string(), configs::BROKER);
+        add(ctx.session.broker.options().node_id.to_string(), configs::BROKER);
     }
     Ok(ListConfigResourcesResponse::default().with_config_resources(resources))
 }

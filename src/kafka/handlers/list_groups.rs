@@ -20,6 +20,7 @@ pub async fn handle(
     let states = &request.states_filter;
     let in_state = |name: &str| states.is_empty() || states.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
     let groups = ctx
+        .session
         .broker
         .groups()
         .list()

@@ -27,7 +27,7 @@ pub async fn handle(
     version: i16,
     request: ListOffsetsRequest,
 ) -> Result<ListOffsetsResponse, HandlerError> {
-    let broker = Arc::clone(&ctx.broker);
+    let broker = Arc::clone(&ctx.session.broker);
     // Searches by time read the disk.
     let response = tokio::task::spawn_blocking(move || answer_all(&broker, version, &request)).await;
     response.map_err(|error| HandlerError::Close(format!("the search ended early: {error}")))

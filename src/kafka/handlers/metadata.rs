@@ -27,7 +27,8 @@ pub async fn handle(ctx: &Context, version: i16, request: MetadataRequest) -> Re
         Some(topics) => version == 0 && topics.is_empty(),
     };
     let topics = if all {
-        ctx.broker
+        ctx.session
+            .broker
             .catalog()
             .topics()
             .map(|topic| describe(ctx, topic, include_operations))
@@ -35,14 +36,16 @@ pub async fn handle(ctx: &Context, version: i16, request: MetadataRequest) -> Re
     } else {
         asked(ctx, version, &request).await
     };
-    let node_id = BrokerId(ctx.broker.options().node_id);
+    let node_id = BrokerId(ctx.session.broker.options().node_id);
     let this_broker = MetadataResponseBroker::default()
         .with_node_id(node_id)
-        .with_host(StrBytes::from_string(ctx.listener.advertised_host.clone()))
-        .with_port(i32::from(ctx.listener.advertised_port));
+        .with_host(StrBytes::from_string(ctx.session.listener.advertised_host.clone()))
+        .with_port(i32::from(ctx.session.listener.advertised_port));
     let mut response = MetadataResponse::default()
         .with_brokers(vec![this_broker])
-        .with_cluster_id(Some(StrBytes::from_string(ctx.broker.catalog().cluster_id.clone())))
+        .with_cluster_id(Some(StrBytes::from_string(
+            ctx.session.broker.catalog().cluster_id.clone(),
+        )))
         .with_controller_id(node_id)
         .with_topics(topics);
     if request.include_cluster_authorized_operations {
@@ -87,18 +90,20 @@ async fn find(
             return Err(ResponseError::InvalidRequest);
         }
         return ctx
+            .session
             .broker
             .topic_by_id(asked.topic_id)
             .map_err(|error| error.response_error());
     };
-    match ctx.broker.topic(name) {
+    match ctx.session.broker.topic(name) {
         Ok(topic) => Ok(topic),
         Err(error) => {
             topics::check_name(name).map_err(|error| error.response_error())?;
             if !request.allow_auto_topic_creation || topics::is_internal(name) {
                 return Err(error.response_error());
             }
-            ctx.broker
+            ctx.session
+                .broker
                 .topic_or_create(name)
                 .await
                 .map_err(|error| creation_error(&error))
@@ -115,8 +120,8 @@ fn creation_error(error: &BrokerError) -> ResponseError {
 }
 
 fn describe(ctx: &Context, topic: &Topic, include_operations: bool) -> MetadataResponseTopic {
-    let node_id = BrokerId(ctx.broker.options().node_id);
-    let ends = ctx.broker.storage().all_ends(&topic.partitions);
+    let node_id = BrokerId(ctx.session.broker.options().node_id);
+    let ends = ctx.session.broker.storage().all_ends(&topic.partitions);
     let partitions = ends.iter().zip(0..).map(|(ends, index)| {
         MetadataResponsePartition::default()
             .with_partition_index(index)

@@ -19,8 +19,8 @@ pub async fn handle(
     version: i16,
     request: OffsetCommitRequest,
 ) -> Result<OffsetCommitResponse, HandlerError> {
-    let catalog = ctx.broker.catalog();
-    let now_ms = ctx.broker.storage().clock().now_ms();
+    let catalog = ctx.session.broker.catalog();
+    let now_ms = ctx.session.broker.storage().clock().now_ms();
     let retention_ms = Some(request.retention_time_ms).filter(|ms| *ms >= 0);
     let times = Times {
         now_ms,
@@ -40,7 +40,7 @@ pub async fn handle(
         generation: request.generation_id_or_member_epoch,
         offsets,
     };
-    let code = match ctx.broker.groups().commit(&request.group_id, commit).await {
+    let code = match ctx.session.broker.groups().commit(&request.group_id, commit).await {
         Ok(()) => 0,
         // Before version 9 clients know no other way of being told that their group is gone.
         Err(Error::NotFound) if version < 9 => ResponseError::IllegalGeneration.code(),
@@ -69,7 +69,7 @@ fn judge(
     offsets: &mut Vec<(Arc<str>, i32, Committed)>,
 ) -> OffsetCommitResponseTopic {
     let name = shared(&asked.name);
-    let max_metadata_bytes = ctx.broker.groups().options().offset_metadata_max_bytes;
+    let max_metadata_bytes = ctx.session.broker.groups().options().offset_metadata_max_bytes;
     let partitions = asked.partitions.iter().map(|partition| {
         let known = topic.filter(|topic| exists(topic, partition.partition_index));
         let metadata = partition.committed_metadata.as_deref().unwrap_or("");

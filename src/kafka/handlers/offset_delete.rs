@@ -16,11 +16,11 @@ pub async fn handle(
     _version: i16,
     request: OffsetDeleteRequest,
 ) -> Result<OffsetDeleteResponse, HandlerError> {
-    let groups = ctx.broker.groups();
+    let groups = ctx.session.broker.groups();
     if let Err(error) = check_group_id(&request.group_id) {
         return Ok(OffsetDeleteResponse::default().with_error_code(error.code()));
     }
-    let catalog = ctx.broker.catalog();
+    let catalog = ctx.session.broker.catalog();
     let known = |name: &str, partition: i32| {
         let topic = catalog.topic(name);
         topic.is_some_and(|topic| usize::try_from(partition).is_ok_and(|index| index < topic.partitions.len()))

@@ -29,7 +29,7 @@ pub async fn handle(
                     .map(|topic| (shared(&topic.name), topic.partition_indexes.clone()))
                     .collect()
             });
-            let found = ctx.broker.groups().fetch(&group.group_id, wanted(topics)).await;
+            let found = ctx.session.broker.groups().fetch(&group.group_id, wanted(topics)).await;
             groups.push(group_answer(found).with_group_id(group.group_id));
         }
         return Ok(OffsetFetchResponse::default().with_groups(groups));
@@ -41,6 +41,7 @@ pub async fn handle(
             .collect()
     });
     let found = ctx
+        .session
         .broker
         .groups()
         .fetch(&request.group_id, wanted(topics.clone()))

@@ -30,14 +30,20 @@ pub async fn handle(
 fn answer(ctx: &Context, topic: &OffsetForLeaderTopic, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
     let answer = EpochEndOffset::default().with_partition(asked.partition);
     let found = ctx
+        .session
         .broker
         .topic(&topic.topic)
         .map_err(|error| error.response_error())
-        .and_then(|topic| Partition::find(&ctx.broker, &topic, asked.partition, asked.current_leader_epoch));
+        .and_then(|topic| Partition::find(&ctx.session.broker, &topic, asked.partition, asked.current_leader_epoch));
     match found {
         Err(error) => answer.with_error_code(error.code()),
         // An epoch that the log never saw: -1 and -1, the defaults.
-        Ok(partition) => match ctx.broker.storage().epoch_end(partition.log, asked.leader_epoch) {
+        Ok(partition) => match ctx
+            .session
+            .broker
+            .storage()
+            .epoch_end(partition.log, asked.leader_epoch)
+        {
             None => answer,
             Some((epoch, end)) => answer.with_leader_epoch(epoch).with_end_offset(end),
         },

@@ -30,7 +30,7 @@ pub async fn handle(ctx: &Context, version: i16, request: ProduceRequest) -> Res
     let client_waits = ctx.client_waits && partitions == 1;
     let mut submitted = Vec::with_capacity(request.topic_data.len());
     for data in &request.topic_data {
-        let topic = find_topic(&ctx.broker, version, data);
+        let topic = find_topic(&ctx.session.broker, version, data);
         let partitions: Vec<(i32, Result<Submitted, Refusal>)> = data
             .partition_data
             .iter()
@@ -40,7 +40,7 @@ pub async fn handle(ctx: &Context, version: i16, request: ProduceRequest) -> Res
                 } else if transactional {
                     Err(Refusal::transactional())
                 } else {
-                    submit(&ctx.broker, version, topic.as_deref(), partition, client_waits)
+                    submit(&ctx.session.broker, version, topic.as_deref(), partition, client_waits)
                 };
                 (partition.index, outcome)
             })
@@ -104,7 +104,7 @@ impl Submitted {
     async fn wait(self, ctx: &Context) -> Result<Appended, Refusal> {
         let appended = self.pending.wait().await.map_err(|error| Refusal::from(&error))?;
         if !appended.duplicate {
-            let traffic = &ctx.gate.metrics().kafka;
+            let traffic = &ctx.session.gate.metrics().kafka;
             traffic.records_in.inc_by(self.records);
             traffic.bytes_in.inc_by(self.bytes);
         }

@@ -28,9 +28,9 @@ pub async fn handle(ctx: &Context, version: i16, request: SyncGroupRequest) -> R
         assignments: assignments.collect(),
     };
     let result = tokio::select! {
-        result = ctx.broker.groups().sync(&group, sync) => result,
+        result = ctx.session.broker.groups().sync(&group, sync) => result,
         // The leader may take its time; a broker that stops does not wait for it.
-        () = ctx.token.requested() => Err(Error::not_available("the broker is shutting down")),
+        () = ctx.session.token.requested() => Err(Error::not_available("the broker is shutting down")),
     };
     match result {
         Err(error) => Ok(SyncGroupResponse::default().with_error_code(error.code())),

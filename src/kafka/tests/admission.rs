@@ -107,6 +107,23 @@ async fn large_requests_are_not_read_ahead() {
     assert!(groups() - before >= 40);
 }
 
+/// So many that they wait for the same commits, and more than are given to the socket at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_answers_come_in_order() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    for round in 0..5 {
+        let mut sent = Vec::new();
+        for _ in 0..60 {
+            sent.push(client.send(9, &produce(-1, "t", 0, batch(&["a"]))).await);
+        }
+        for (index, id) in (0..).zip(sent) {
+            let (answered, response) = client.receive::<ProduceRequest>(9).await;
+            assert_eq!((answered, answer_of(&response)), (id, (0, round * 60 + index)));
+        }
+    }
+}
+
 async fn pipelined_requests(broker: &TestBroker) {
     let mut client = broker.client().await;
     for round in 0..20 {
@@ -171,4 +188,23 @@ async fn an_idle_connection_is_closed() {
     let mut client = broker.client().await;
     client.ask(1, &MetadataRequest::default()).await;
     assert!(client.is_closed().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_idle_for_less_stays() {
+    const TIMEOUT: Duration = Duration::from_millis(500);
+    let broker = TestBroker::start_with(Limits {
+        idle_timeout: TIMEOUT,
+        ..Limits::default()
+    })
+    .await;
+    let (mut client, begun) = (broker.client().await, tokio::time::Instant::now());
+    let mut last = begun;
+    while begun.elapsed() < 3 * TIMEOUT {
+        last = tokio::time::Instant::now();
+        client.ask(1, &MetadataRequest::default()).await;
+        tokio::time::sleep(TIMEOUT / 50).await;
+    }
+    assert!(client.is_closed().await);
+    assert!(last.elapsed() >= TIMEOUT, "{:?}", last.elapsed());
 }

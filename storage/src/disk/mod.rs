@@ -47,7 +47,7 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// The file system that holds a directory, if it can be synced as a whole and then tells of every failure.
+    /// The file system that holds a directory and all below it, if it can be synced as a whole and then tells of every failure.
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
@@ -63,8 +63,9 @@ pub trait Disk: Send + Sync {
 
 /// A file system as a whole.
 pub trait FileSystem: Send + Sync {
-    /// Makes durable what anybody has written to it: bytes, sizes and names. Fails if any write-back has failed since this was
-    /// opened or last synced.
+    /// Makes durable what anybody has written to it, bytes, sizes and names, together with the next sync of a file that has
+    /// changed: some file systems leave flushing the device to that. Fails if any write-back has failed, of anybody's files,
+    /// since this was opened or last synced, or before that if nobody was told yet.
     fn sync(&self) -> io::Result<()>;
 }
 

@@ -122,7 +122,8 @@ impl Disk for RealDisk {
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
         let kind = statfs(dir).map_err(|e| named("statfs", dir)(e.into()))?.f_type;
         // Others may lie above another one, and not hear of its failures.
-        if !tells_of_failures(uname().release().to_bytes()) || ![EXT4, XFS, BTRFS].contains(&(kind as u64)) {
+        let known = [EXT4, XFS, BTRFS].contains(&(kind as u32));
+        if !known || !tells_of_failures(uname().release().to_bytes()) || !is_all_of_one_device(dir)? {
             return Ok(None);
         }
         let dir_file = File::open(dir).map_err(named("open", dir))?;
@@ -158,17 +159,30 @@ impl Disk for RealDisk {
     }
 }
 
-/// `f_type` of ext2, ext3 and ext4, of XFS and of Btrfs: `statfs(2)`.
-const EXT4: u64 = 0xef53;
-const XFS: u64 = 0x5846_5342;
-const BTRFS: u64 = 0x9123_683e;
+/// `f_type` of ext4, of XFS and of Btrfs: `statfs(2)`.
+const EXT4: u32 = 0xef53;
+const XFS: u32 = 0x5846_5342;
+const BTRFS: u32 = 0x9123_683e;
 
-/// `syncfs` reports failed write-backs since Linux 5.8: its manual page.
+/// Whether the directories in a directory are where it is itself. Somebody may have moved one to another disk.
+fn is_all_of_one_device(dir: &Path) -> io::Result<bool> {
+    let device = fs::metadata(dir).map_err(named("look at", dir))?.dev();
+    for entry in fs::read_dir(dir).map_err(named("list", dir))? {
+        let path = entry.map_err(named("list", dir))?.path();
+        if fs::metadata(&path).map_err(named("look at", &path))?.dev() != device {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `syncfs` reports failed write-backs since Linux 5.8 (its manual page), and what else fails in the file system since 5.17
+/// (its commit 5679897eb104).
 fn tells_of_failures(release: &[u8]) -> bool {
     let release = String::from_utf8_lossy(release);
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5_u32, 8_u32),
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5_u32, 17_u32),
         _ => false,
     }
 }
@@ -306,10 +320,10 @@ mod tests {
     #[test]
     fn only_a_kernel_that_tells_of_failures_is_asked_to_sync_all() {
         for (release, tells) in [
-            ("5.8.0", true),
+            ("5.17.0", true),
             ("6.18.44-fc-v657", true),
             ("10.0", true),
-            ("5.7.19", false),
+            ("5.16.20", false),
             ("4.19.0-21-amd64", false),
             ("strange", false),
             ("", false),
@@ -317,10 +331,19 @@ mod tests {
             assert_eq!(tells_of_failures(release.as_bytes()), tells, "{release}");
         }
         let dir = directory();
-        if let Some(file_system) = RealDisk.file_system(dir.path()).unwrap() {
-            file_system.sync().unwrap();
-        }
+        // Not synced: that would write, and fail for, what others do on this machine.
+        RealDisk.file_system(dir.path()).unwrap();
         assert!(RealDisk.file_system(&dir.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_another_device_is_found() {
+        let dir = directory();
+        fs::create_dir(dir.path().join("0")).unwrap();
+        assert!(is_all_of_one_device(dir.path()).unwrap());
+        std::os::unix::fs::symlink("/proc", dir.path().join("1")).unwrap();
+        assert!(!is_all_of_one_device(dir.path()).unwrap());
+        assert!(RealDisk.file_system(dir.path()).unwrap().is_none());
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Replay<'_> {
             let written = match part.kind {
                 Kind::Inline => handles.writer.write_at(run, position),
                 // It was durable with the frame, but for one byte.
-                Kind::OldExtent | Kind::Extent => {
+                _ => {
                     let withheld_at = position + extent::WITHHELD_AT as u64;
                     handles.writer.write_at(&[extent::WITHHELD], withheld_at)
                 }

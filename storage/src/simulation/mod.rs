@@ -138,6 +138,7 @@ fn kind_of(path: &Path) -> &'static str {
         Some((_, kind)) => kind,
         None if name.starts_with("manifest") => "manifest",
         None if name == "lock" || name == "ballast" => "other",
+        None if path == Path::new("/") => "file system",
         None => "directory",
     }
 }

@@ -181,12 +181,20 @@ fn no_harm_to_one_file_goes_unnoticed() {
 
 #[test]
 fn no_failing_call_loses_anything() {
-    use disk_faults::{FAILURES, run};
+    use crate::disk::simulated::Operation;
+    use disk_faults::{FAILURES, Failure, run};
     exhaust(FAILURES.len(), |failure| {
+        let mut together = 0;
         let struck = (0..)
             .map(|call| run(FAILURES[failure], call))
-            .take_while(|ran| !matches!(ran, Ok(None)));
+            .take_while(|ran| !matches!(ran, Ok(None)))
+            .inspect(|ran| together += u32::from(*ran == Ok(Some((Operation::Sync, "file system")))));
         let failed: Vec<Violation> = struck.filter_map(Result::err).take(20).collect();
+        let syncs_fail = matches!(FAILURES[failure], Failure::Error | Failure::Death | Failure::PowerCut);
+        assert!(
+            together > 0 || !syncs_fail,
+            "no sync of the whole file system was struck"
+        );
         if failed.is_empty() {
             Ok(())
         } else {

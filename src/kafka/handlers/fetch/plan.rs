@@ -64,12 +64,17 @@ impl Plan {
                 return Err(ResponseError::InvalidRequest);
             }
             let found = if version >= TOPIC_IDS {
-                ctx.broker.topic_by_id(topic.topic_id)
+                ctx.session.broker.topic_by_id(topic.topic_id)
             } else {
-                ctx.broker.topic(&topic.topic)
+                ctx.session.broker.topic(&topic.topic)
             };
             let found = found.map_err(|error| error.response_error())?;
-            let partition = Partition::find(&ctx.broker, &found, partition.partition, partition.current_leader_epoch)?;
+            let partition = Partition::find(
+                &ctx.session.broker,
+                &found,
+                partition.partition,
+                partition.current_leader_epoch,
+            )?;
             Ok((found, partition.log))
         };
         // One that is named again is not read again.
@@ -85,7 +90,7 @@ impl Plan {
         };
         let max_bytes = usize::try_from(request.max_bytes)
             .unwrap_or(0)
-            .min(ctx.broker.options().max_fetch_bytes);
+            .min(ctx.session.broker.options().max_fetch_bytes);
         Self {
             topics: request
                 .topics

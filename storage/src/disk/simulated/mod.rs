@@ -90,6 +90,8 @@ struct State {
     reads: u64,
     /// Write-back errors so far, of all files.
     errors: u64,
+    /// Of these, the ones that somebody who synced the file system was told of.
+    errors_told: u64,
     history: u32,
 }
 
@@ -330,6 +332,7 @@ impl State {
         if fate == Fate::Done {
             self.names.sync_all();
         }
+        self.errors_told = self.errors;
         if told.swap(self.errors, Ordering::SeqCst) < self.errors {
             return Err(eio("sync of the file system: a write-back had failed"));
         }
@@ -373,6 +376,7 @@ impl SimulatedDisk {
             operations: 0,
             reads: 0,
             errors: 0,
+            errors_told: 0,
             history: 0,
         })
     }
@@ -646,7 +650,8 @@ impl Disk for SimulatedDisk {
         state.alive()?;
         Ok(Some(Box::new(SimulatedFileSystem {
             disk: self.clone(),
-            told: AtomicU64::new(state.errors),
+            // As Linux does (`errseq_sample`): of what nobody was told of, this one will be.
+            told: AtomicU64::new(state.errors_told),
         })))
     }
 
