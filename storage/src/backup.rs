@@ -10,11 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::snapshot_name;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{BackupError, OpenError};
 use crate::index::ENTRY_BYTES;
 use crate::manifest::{Fence, Manifest, StoredLog};
+use crate::producer_snapshot::snapshot_name;
 use crate::restore::is_restorable;
 use crate::segment;
 use crate::state::{Removed, log_dir};

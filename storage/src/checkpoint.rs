@@ -12,15 +12,14 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::backup::{Backup, Pins};
-use crate::codec;
 use crate::disk::{Disk, DiskFile, FileSystem, Job, Open};
 use crate::error::{BackupError, OpenError};
 use crate::frame::Salt;
 use crate::index::{ENTRY_BYTES, IndexEntry};
 use crate::journal::{self, JournalFiles};
-use crate::manifest::{FORMAT_VERSION, Fence, Manifest, replace_file};
+use crate::manifest::{Fence, Manifest};
 use crate::planted::{Planted, planted};
-use crate::producers::ProducerTable;
+use crate::producer_snapshot::{ProducerSnapshot, snapshot_name, store_producers, write_new_producers};
 use crate::segment::{IndexState, Segment};
 use crate::shared::{Dirty, Shared};
 use crate::state::{LogState, Removal, Removed, State};
@@ -65,18 +64,6 @@ struct IndexChunk {
     path: PathBuf,
     position: u64,
     bytes: Vec<u8>,
-}
-
-/// The producers of a log as of a checkpoint, and the file for them.
-pub(crate) struct ProducerSnapshot {
-    pub path: PathBuf,
-    pub lsn: Lsn,
-    pub table: ProducerTable,
-}
-
-/// The file that holds a log's producers as of a checkpoint.
-pub(crate) fn snapshot_name(lsn: Lsn) -> String {
-    format!("{lsn:020}.producers")
 }
 
 impl Checkpointer {
@@ -450,48 +437,6 @@ fn write_index(disk: &dyn Disk, chunk: &IndexChunk) -> io::Result<Arc<dyn DiskFi
     let file = disk.open(&chunk.path, mode)?;
     file.write_at(&chunk.bytes, chunk.position)?;
     Ok(file)
-}
-
-fn encode_producers(snapshot: &ProducerSnapshot) -> io::Result<Vec<u8>> {
-    let body = codec::encode(FORMAT_VERSION, &(snapshot.lsn, &snapshot.table)).map_err(io::Error::other)?;
-    let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
-}
-
-pub(crate) fn store_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
-    replace_file(disk, &snapshot.path, &encode_producers(snapshot)?).map_err(io::Error::other)
-}
-
-/// As [`store_producers`], but durable only with the sync of the file system. A file that is there already is replaced as a
-/// whole: the manifest on the disk may name it.
-fn write_new_producers(disk: &dyn Disk, snapshot: &ProducerSnapshot) -> io::Result<()> {
-    if disk.exists(&snapshot.path)? {
-        return store_producers(disk, snapshot);
-    }
-    let file = disk.open(&snapshot.path, Open::CreateNew)?;
-    file.write_at(&encode_producers(snapshot)?, 0)
-}
-
-/// Reads the snapshot of an lsn, which the manifest names, and no other: an older one may stand under its name.
-pub(crate) fn load_producers(disk: &dyn Disk, path: &std::path::Path, lsn: Lsn) -> io::Result<ProducerTable> {
-    let file = disk.open(path, Open::Read)?;
-    let mut bytes = vec![0; file.len()?.min(1 << 30) as usize];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    let malformed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let (crc, body) = bytes.split_at_checked(4).ok_or_else(|| malformed("too short"))?;
-    if crc != crc32fast::hash(body).to_le_bytes() {
-        return Err(malformed("wrong checksum"));
-    }
-    let (stored, table): (Lsn, ProducerTable) =
-        codec::decode(FORMAT_VERSION, body).map_err(|error| malformed(&error.to_string()))?;
-    if stored != lsn {
-        return Err(malformed(&format!(
-            "holds the producers as of frame {stored}, not {lsn}"
-        )));
-    }
-    Ok(table)
 }
 
 /// Removes the directory of a deleted log.

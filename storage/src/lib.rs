@@ -48,6 +48,7 @@ mod options;
 pub mod planted;
 #[cfg(not(feature = "planted"))]
 mod planted;
+mod producer_snapshot;
 mod producers;
 mod read;
 pub mod record;

@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::checkpoint::{load_producers, snapshot_name};
 use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::journal;
 use crate::manifest::{COPIES, Manifest};
 use crate::planted::{Planted, planted};
+use crate::producer_snapshot::{load_producers, snapshot_name};
 use crate::producers::ProducerTable;
 use crate::restore::refuse_interrupted_restore;
 use crate::segment::SegmentWalk;
