@@ -214,14 +214,17 @@ impl Checkpointer {
         fixed
     }
 
-    /// Syncs the whole file system, if that is worth it for so many files. False if it was not, or failed: that may have been for
-    /// a file of somebody else, and each of ours knows of its own failures. Among those may be files that only a later
-    /// checkpoint will sync, so from then on each is always asked.
+    /// Whether so many files are synced with their whole file system.
+    fn syncs_together(&self, files: usize) -> bool {
+        self.file_system.is_some() && files >= self.shared.options.sync_together_files
+    }
+
+    /// Syncs the whole file system. False if that failed: it may have been for a file of somebody else, and each of ours knows of
+    /// its own failures. Among those may be files that only a later checkpoint will sync, so from then on each is always asked.
     ///
     /// The device may be flushed only by the sync of the manifest, before its rename: see [`FileSystem`].
-    fn sync_together(&mut self, files: usize) -> bool {
-        let worth = files >= self.shared.options.sync_together_files;
-        let Some(file_system) = self.file_system.as_ref().filter(|_| worth) else {
+    fn sync_together(&mut self) -> bool {
+        let Some(file_system) = &self.file_system else {
             return false;
         };
         if planted(Planted::SkipSegmentSync) {
@@ -241,7 +244,7 @@ impl Checkpointer {
     fn sync_segments(&mut self, fixed: &Fixed) -> io::Result<()> {
         let Dirty { segments, directories } = &fixed.dirty;
         segments.values().for_each(|file| file.note_sync_begins());
-        if self.sync_together(segments.len() + directories.len()) {
+        if self.syncs_together(segments.len() + directories.len()) && self.sync_together() {
             return Ok(());
         }
         let disk = &*self.shared.disk;
@@ -260,15 +263,14 @@ impl Checkpointer {
         let disk = Arc::clone(&self.shared.disk);
         let disk = &*disk;
         let (chunks, snapshots) = (&fixed.index_chunks, &fixed.producers);
-        let files = chunks.len() + snapshots.len();
-        if self.file_system.is_some() && files >= self.shared.options.sync_together_files {
+        if self.syncs_together(chunks.len() + snapshots.len()) {
             for chunk in chunks {
                 write_index(disk, chunk)?;
             }
             for snapshot in snapshots {
                 write_new_producers(disk, snapshot)?;
             }
-            if self.sync_together(files) {
+            if self.sync_together() {
                 return Ok(());
             }
         }

@@ -164,12 +164,13 @@ const EXT4: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;
 const BTRFS: u32 = 0x9123_683e;
 
-/// Whether the directories in a directory are where it is itself. Somebody may have moved one to another disk.
+/// Whether the directories in a directory are where it is itself. Somebody may have moved one to another disk. What cannot be
+/// looked at may be anywhere.
 fn is_all_of_one_device(dir: &Path) -> io::Result<bool> {
     let device = fs::metadata(dir).map_err(named("look at", dir))?.dev();
     for entry in fs::read_dir(dir).map_err(named("list", dir))? {
         let path = entry.map_err(named("list", dir))?.path();
-        if fs::metadata(&path).map_err(named("look at", &path))?.dev() != device {
+        if !fs::metadata(path).is_ok_and(|there| there.dev() == device) {
             return Ok(false);
         }
     }
@@ -344,6 +345,9 @@ mod tests {
         std::os::unix::fs::symlink("/proc", dir.path().join("1")).unwrap();
         assert!(!is_all_of_one_device(dir.path()).unwrap());
         assert!(RealDisk.file_system(dir.path()).unwrap().is_none());
+        fs::remove_file(dir.path().join("1")).unwrap();
+        std::os::unix::fs::symlink("missing", dir.path().join("1")).unwrap();
+        assert!(!is_all_of_one_device(dir.path()).unwrap(), "nobody knows");
     }
 
     #[test]
