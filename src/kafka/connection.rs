@@ -201,11 +201,19 @@ impl Connection {
                     alarm.as_mut().reset(Instant::now() + DRAIN);
                 }
                 answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
-                    tokio::select! {
-                        biased;
-                        sent = self.writer.send(answers) => sent?,
-                        // The client keeps the memory of its next request as long as it does not read.
-                        reason = self.reader.must_go() => return Err(reason.into()),
+                    let mut sending = std::pin::pin!(self.writer.send(answers));
+                    loop {
+                        tokio::select! {
+                            biased;
+                            sent = &mut sending => break sent?,
+                            // The client keeps the memory of its next request as long as it does not read.
+                            reason = self.reader.must_go() => return Err(reason.into()),
+                            () = &mut requested, if !is_draining => {
+                                is_draining = true;
+                                alarm.as_mut().reset(Instant::now() + DRAIN);
+                            }
+                            () = &mut alarm, if is_draining => return Err(Closed::Draining),
+                        }
                     }
                     self.last_active = Instant::now();
                 }
@@ -219,6 +227,10 @@ impl Connection {
                 () = &mut alarm, if is_draining || self.in_flight.is_empty() => {
                     if is_draining {
                         return Err(Closed::Draining);
+                    }
+                    if self.reader.is_within_a_frame() {
+                        // That has a deadline of its own.
+                        self.last_active = Instant::now();
                     }
                     if self.idle_at() <= Instant::now() {
                         return Err(Closed::Idle);
@@ -312,7 +324,7 @@ impl Connection {
         });
         let ready = std::future::poll_fn(|task| Poll::Ready(poll_once(&mut answering, task))).await;
         // What has come while this one was answered, at once, was sent without waiting for the answer.
-        if client_waits && self.reader.has_more() {
+        if client_waits && ready.is_some() && self.reader.has_more() {
             self.alone_in_a_row = 0;
         }
         self.in_flight.push_back(InFlight {

@@ -150,6 +150,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Whether a frame's length has come and its end has not.
+    pub(super) fn is_within_a_frame(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// Returns when a frame that is half there must go, while nobody reads because answers must be sent first.
     pub(super) async fn must_go(&mut self) -> ReadFrameError {
         let Some(begun) = &mut self.begun else {

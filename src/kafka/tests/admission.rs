@@ -208,3 +208,21 @@ async fn a_connection_that_was_idle_for_less_stays() {
     assert!(client.is_closed().await);
     assert!(last.elapsed() >= TIMEOUT, "{:?}", last.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_arriving_is_no_idleness() {
+    const TIMEOUT: Duration = Duration::from_millis(50);
+    let broker = TestBroker::start_with(Limits {
+        idle_timeout: TIMEOUT,
+        ..Limits::default()
+    })
+    .await;
+    let mut client = broker.client().await;
+    client.send_bytes(b"\0\0\0\x0e\0\x03\0\x01").await;
+    for _ in 0..3 {
+        // Each is there for as long as a connection may be idle.
+        assert!(broker.client().await.is_closed().await);
+    }
+    client.send_bytes(b"\0\0\0\x01\xff\xff\0\0\0\0").await;
+    assert!(client.frame().await.is_some());
+}

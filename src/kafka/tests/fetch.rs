@@ -366,3 +366,25 @@ async fn a_waiting_fetch_ends_in_time_with_what_there_is_or_when_the_topic_goes(
     let (_, response) = client.receive::<FetchRequest>(12).await;
     assert_eq!(response.responses[0].partitions[0].error_code, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_when_the_broker_ends() {
+    let broker = TestBroker::with_topic(1).await;
+    let mut client = broker.client().await;
+    let value = "x".repeat(900_000);
+    // More than the system's buffers between the two hold.
+    for _ in 0..30 {
+        assert_eq!(client.produce(batch(&[&value])).await.0, 0);
+    }
+    let mut all = fetch_partitions(&[(0, 0, i32::MAX)]);
+    all.max_bytes = i32::MAX;
+    client.send(12, &all).await;
+    client.stream.readable().await.unwrap();
+    broker.shutdown.request();
+    tokio::time::timeout(PATIENCE, broker.serving).await.unwrap().unwrap();
+    let read = client.frame().await;
+    assert!(
+        read.is_none(),
+        "the answer was sent to its end, so nobody had to wait for the client"
+    );
+}

@@ -20,6 +20,7 @@ use riverlog_storage::record::Record;
 use riverlog_storage::{Options, Storage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, BrokerOptions};
 use crate::kafka::{Gate, Limits, Listener, listener};
@@ -32,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct TestBroker {
     broker: Arc<Broker>,
     addr: SocketAddr,
-    _shutdown: Shutdown,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
 
@@ -54,7 +56,7 @@ impl TestBroker {
             advertised_port: addr.port(),
         };
         let gate = Gate::new(limits, Metrics::default());
-        tokio::spawn(listener::serve(
+        let serving = tokio::spawn(listener::serve(
             socket,
             told,
             Arc::clone(&broker),
@@ -64,7 +66,8 @@ impl TestBroker {
         Self {
             broker,
             addr,
-            _shutdown: shutdown,
+            shutdown,
+            serving,
             _dir: dir,
         }
     }
