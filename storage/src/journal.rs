@@ -108,7 +108,7 @@ impl Journal {
             current.file.allocate(current.prepared_bytes, taken_bytes)?;
             current.prepared_bytes = until;
         }
-        current.file.write_at(frame, position)?;
+        current.file.write_blocks_at(frame, position)?;
         self.position = end;
         Ok(taken_bytes)
     }

@@ -5,6 +5,7 @@
 //! name is durable after `sync_dir` of its directory. A failed write or sync is reported once per open
 //! file and must never be retried in place.
 
+mod direct;
 mod real;
 pub mod simulated;
 
@@ -81,6 +82,11 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
     /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
+    /// Writes all of `buf` at a boundary of 4 KiB, for what is synced at once and read by nobody soon. What stood behind it in
+    /// the last block may become zeros.
+    fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
+        self.write_at(buf, pos)
+    }
     /// Writes the pieces one behind the other.
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
         for piece in pieces {

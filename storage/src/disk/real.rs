@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs, syncfs};
 use rustix::io::pwritev;
 use rustix::system::uname;
 
+use super::direct::{self, DirectFile};
 use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
@@ -43,7 +44,10 @@ impl Disk for RealDisk {
             }
         }
         let file = options.open(path).map_err(named("open", path))?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile {
+            file,
+            direct: OnceLock::new(),
+        }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -215,13 +219,17 @@ impl DirectoryLock for RealLock {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// For blocks, if the file system can do that; made when the first is written.
+    direct: OnceLock<Option<DirectFile>>,
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, pos.saturating_add(filled as u64)) {
+            match self.file.read_at(rest, pos.saturating_add(filled as u64)) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -232,7 +240,19 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, pos)
+        self.file.write_all_at(buf, pos)
+    }
+
+    fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
+        let direct = self.direct.get_or_init(|| DirectFile::of(&self.file));
+        match direct {
+            Some(direct) if buf.len() <= direct::MOST_BYTES => match direct.write_at(buf, pos) {
+                // The file system wants larger blocks than ours, or no such writes at all: nothing was written.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write_at(buf, pos),
+                written => written,
+            },
+            _ => self.write_at(buf, pos),
+        }
     }
 
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
@@ -242,7 +262,7 @@ impl DiskFile for RealFile {
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             // Takes no more pieces than the system does in one call.
-            match pwritev(&self.0, rest, pos) {
+            match pwritev(&self.file, rest, pos) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     pos = pos.saturating_add(written as u64);
@@ -256,26 +276,26 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocate(&self, pos: u64, len: u64) -> io::Result<()> {
         // Asking for the whole range at once gets contiguous blocks and an early "no space". Extents
         // made so are still "unwritten": the first write to each costs a metadata commit at the next
         // sync. So zeros are written as well. File systems without fallocate do with the zeros.
-        match fallocate(&self.0, FallocateFlags::empty(), pos, len) {
+        match fallocate(&self.file, FallocateFlags::empty(), pos, len) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(e) => return Err(e.into()),
         }
@@ -283,7 +303,7 @@ impl DiskFile for RealFile {
         while done < len {
             let piece = usize::try_from(len - done).map_or(ZEROS_LEN, |n| n.min(ZEROS_LEN));
             let zeros = ZEROS.get(..piece).unwrap_or(&ZEROS);
-            self.0.write_all_at(zeros, pos.saturating_add(done))?;
+            self.file.write_all_at(zeros, pos.saturating_add(done))?;
             done += zeros.len() as u64;
         }
         Ok(())
@@ -363,6 +383,22 @@ mod tests {
         let mut there = vec![0; 40_000];
         assert_eq!(file.read_at(&mut there, 5).unwrap(), bytes.len());
         assert_eq!(there[..bytes.len()], bytes);
+    }
+
+    #[test]
+    fn blocks_are_written_whatever_their_number() {
+        let dir = directory();
+        let file = RealDisk.open(&dir.path().join("file"), Open::CreateNew).unwrap();
+        file.allocate(0, 1 << 20).unwrap();
+        let bytes: Vec<u8> = (0..200_000_u32).map(|at| at as u8 | 1).collect();
+        for len in [1, 4095, 4096, 4097, 65_536, 65_537, 200_000] {
+            // Not where an allocation begins.
+            file.write_blocks_at(&bytes[1..len], 8192).unwrap();
+            file.sync_data().unwrap();
+            let mut there = vec![0; 200_000];
+            assert_eq!(file.read_at(&mut there, 8192).unwrap(), there.len());
+            assert_eq!(there[..len - 1], bytes[1..len], "{len}");
+        }
     }
 
     #[test]
