@@ -8,6 +8,7 @@
 
 pub mod append;
 pub mod broker_config;
+mod commit_here;
 pub mod coordinator;
 pub mod error;
 pub mod offsets;
@@ -17,9 +18,10 @@ pub mod topics;
 pub mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteError, WriteSet};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use append::PendingAppend;
@@ -29,8 +31,12 @@ pub use error::BrokerError;
 pub use riverlog_client::partitioner;
 pub use watch::LogWatch;
 
+use commit_here::CommitHere;
 use producer_ids::ProducerIds;
 use watch::Watchers;
+
+/// Others may wait so long for a thread that waits for the disk.
+const SHORT_SYNC: Duration = Duration::from_millis(1);
 
 /// What the operator decides about a broker. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -80,6 +86,7 @@ pub struct Broker {
     options: BrokerOptions,
     watchers: Arc<Watchers>,
     producer_ids: ProducerIds,
+    commit_here: CommitHere,
     groups: GroupCoordinator,
     /// Where the next keyless records go, for topics with several partitions.
     next_partition: std::sync::atomic::AtomicU32,
@@ -105,6 +112,7 @@ impl Broker {
             options,
             watchers,
             producer_ids: ProducerIds::default(),
+            commit_here: CommitHere::new(Handle::current()),
             next_partition: std::sync::atomic::AtomicU32::new(0),
         }))
     }
@@ -137,14 +145,12 @@ impl Broker {
     }
 
     /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes
-    /// at the moment, nor did lately, it is committed on this thread, whose other tasks go to another one meanwhile.
+    /// at the moment, nor did lately, and the disk is quick, it is committed on this thread.
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
-        // Asked first, because giving this thread's tasks away is not free either.
-        let is_quiet = self.storage.is_quiet();
-        let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
-        if is_quiet && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
-            tokio::task::block_in_place(|| self.storage.submit_here(write_set, done));
+        let is_short = |took: Duration| took <= SHORT_SYNC;
+        if self.commit_here.is_possible() && self.storage.is_quiet() && self.storage.last_sync().is_some_and(is_short) {
+            self.commit_here.run(|| self.storage.submit_here(write_set, done));
         } else {
             self.storage.submit(write_set, done);
         }

@@ -335,6 +335,12 @@ impl Engine {
         self.shared.sequencer.lock().is_idle()
     }
 
+    /// True if a group is about to begin, and writes came together lately.
+    pub(crate) fn writes_gather(&self) -> bool {
+        let begins = self.committer.lock().is_idle();
+        begins && self.shared.sequencer.lock().gathers()
+    }
+
     /// See [`crate::Storage::is_quiet`].
     pub(crate) fn is_quiet(&self) -> bool {
         self.shared.sequencer.lock().is_quiet()

@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     pub checkpoints: AtomicU64,
     pub scrubbed_bytes: AtomicU64,
     pub sync_us: AtomicU64,
+    /// How long the last one took; at least one, once there was any.
+    pub last_sync_us: AtomicU64,
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
 }
 
@@ -55,9 +57,15 @@ impl Counters {
         let us = took.as_micros().min(u128::from(u64::MAX)) as u64;
         let bucket = SYNC_BUCKETS_US.partition_point(|bound| *bound < us);
         self.sync_us.fetch_add(us, Ordering::Relaxed);
+        self.last_sync_us.store(us.max(1), Ordering::Relaxed);
         if let Some(counter) = self.sync_buckets.get(bucket) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub fn last_sync(&self) -> Option<Duration> {
+        let us = self.last_sync_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(us))
     }
 
     pub fn stats(&self) -> Stats {

@@ -116,6 +116,11 @@ impl Storage {
         self.0.engine.is_quiet()
     }
 
+    /// How long the last sync of a group took, if there was one.
+    pub fn last_sync(&self) -> Option<Duration> {
+        self.0.engine.shared.counters.last_sync()
+    }
+
     /// [`Self::submit`], and waits for the outcome.
     pub fn submit_wait(&self, ws: WriteSet) -> Result<Receipt, WriteError> {
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -308,6 +313,10 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
     loop {
+        if engine.writes_gather() {
+            // Who is about to submit has one turn first, if cores are short, and is taken along: fewer groups, fewer syncs.
+            std::thread::yield_now();
+        }
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),
             Step::Poisoned => return,

@@ -406,6 +406,7 @@ fn a_write_that_is_alone_is_committed_where_it_is_submitted() {
         }
     }
     assert_eq!(committed_here, 100);
+    assert!(storage.last_sync().is_some());
     let count = values(&storage, log, 0).len();
     drop(storage);
     let storage = open(dir.path());

@@ -170,6 +170,11 @@ impl Sequencer {
         self.is_idle() && self.last_was_alone
     }
 
+    /// True if a group waits for the committer, and the one before it had several write sets.
+    pub fn gathers(&self) -> bool {
+        self.has_work() && !self.last_was_alone
+    }
+
     /// True if a group waits for the committer.
     pub fn has_work(&self) -> bool {
         !self.groups.is_empty()
