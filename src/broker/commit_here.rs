@@ -1,29 +1,34 @@
 //! Committing on a thread of the runtime, which waits for the disk meanwhile.
 //!
-//! To wake the committing thread, and be woken by it, takes a third of the time of a write that comes alone, where the cores of
-//! a virtual machine sleep; so does `block_in_place`, which wakes another thread first. If the disk is quick, nobody misses a
+//! To wake the committing thread, and be woken by it, takes a fifth to a third of the time of a write that comes alone, because the
+//! cores of a virtual machine sleep; so does `block_in_place`, which wakes another thread first. If the disk is quick, nobody misses a
 //! thread that waits for it. But no sync is sure to be quick, and the runtime may have no other thread that would hear of a
 //! socket or a timer. So somebody watches, and wakes one when a commit takes long.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// Others wait for a commit that takes longer for about so long, and twice that at most.
+/// Others may wait so long for a thread that waits for the disk, so a disk that took longer lately is left to the committing thread.
+const SHORT_SYNC: Duration = Duration::from_millis(1);
+/// When a commit takes longer than this, or twice this at most, another thread of the runtime is woken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Nobody watches any more when nothing was committed here for so many looks.
 const IDLE_LOOKS: u32 = 100;
 
-/// Lets threads of the runtime wait for the disk, and watches them.
+/// Lets threads of a runtime wait for the disk, and watches them.
 #[derive(Debug)]
 pub(super) struct CommitHere {
+    runtime: Handle,
     commits: Arc<Commits>,
-    watch: Option<JoinHandle<()>>,
+    /// Begins with the first commit. None where the system gives no thread.
+    watch: OnceLock<Option<JoinHandle<()>>>,
 }
 
+/// Those on threads of the runtime.
 #[derive(Debug, Default)]
 struct Commits {
     begun: AtomicU64,
@@ -33,46 +38,63 @@ struct Commits {
 }
 
 impl CommitHere {
-    /// Has no watch, and so waits for nothing, where the runtime has no other thread to wake or the system gives none.
     pub(super) fn new(runtime: Handle) -> Self {
-        let commits = Arc::new(Commits::default());
-        let watched = Arc::clone(&commits);
-        let watch = (runtime.metrics().num_workers() > 1).then(|| {
-            let builder = thread::Builder::new().name("riverlog-watch".to_owned());
-            builder.spawn(move || watch(&watched, &runtime))
-        });
-        let watch = watch.transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot start a thread; writes that come alone take a little longer");
-            None
-        });
-        Self { commits, watch }
+        Self {
+            runtime,
+            commits: Arc::default(),
+            watch: OnceLock::new(),
+        }
     }
 
-    /// Whether anybody watches.
-    pub(super) fn is_possible(&self) -> bool {
-        self.watch.is_some()
+    /// Whether the present thread may wait for the disk: it is one of the runtime, which has others, and the last sync was short.
+    pub(super) fn may_wait(&self, last_sync: Option<Duration>) -> bool {
+        last_sync.is_some_and(|took| took <= SHORT_SYNC)
+            && Handle::try_current().is_ok_and(|present| present.id() == self.runtime.id())
+            && self.runtime.metrics().num_workers() > 1
+            && self.watch().is_some()
     }
 
-    /// Does this on the present thread of the runtime.
+    /// Does this on the present thread.
     pub(super) fn run(&self, commit: impl FnOnce()) {
         self.commits.begun.fetch_add(1, Ordering::SeqCst);
+        let _ended = Ended(&self.commits.ended);
         if !self.commits.is_watched.swap(true, Ordering::SeqCst)
-            && let Some(watch) = &self.watch
+            && let Some(watch) = self.watch()
         {
             watch.thread().unpark();
         }
         commit();
-        self.commits.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn watch(&self) -> Option<&JoinHandle<()>> {
+        let start = || {
+            let (commits, runtime) = (Arc::clone(&self.commits), self.runtime.clone());
+            let builder = thread::Builder::new().name("riverlog-watch".to_owned());
+            let started = builder.spawn(move || watch(&commits, &runtime));
+            let told =
+                |error| tracing::warn!(%error, "cannot start a thread; writes that come alone take a little longer");
+            started.map_err(told).ok()
+        };
+        self.watch.get_or_init(start).as_ref()
     }
 }
 
 impl Drop for CommitHere {
     fn drop(&mut self) {
         self.commits.closing.store(true, Ordering::SeqCst);
-        if let Some(watch) = self.watch.take() {
+        if let Some(Some(watch)) = self.watch.get() {
             // It ends by itself. The last one to let go of a broker may be a task, which should not wait for it.
             watch.thread().unpark();
         }
+    }
+}
+
+/// Counts a commit as ended, also if it panics.
+struct Ended<'a>(&'a AtomicU64);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -86,11 +108,12 @@ fn watch(commits: &Commits, runtime: &Handle) {
     let (mut before, mut idle_looks) = (look(), 0);
     while !commits.closing.load(Ordering::SeqCst) {
         let now = look();
-        idle_looks = if now == before { idle_looks + 1 } else { 0 };
         let (begun, ended) = now;
-        if begun != ended && ended == before.1 {
-            // Whichever thread takes this listens to the sockets afterwards.
+        idle_looks = if now == before { idle_looks + 1 } else { 0 };
+        if now == before && begun != ended {
+            // Whichever thread takes this listens for the others, when it has nothing else to do.
             runtime.spawn(async {});
+            idle_looks = 0;
         } else if idle_looks >= IDLE_LOOKS {
             commits.is_watched.store(false, Ordering::SeqCst);
             // A commit may have begun in between, and believed itself watched.
@@ -108,56 +131,70 @@ fn watch(commits: &Commits, runtime: &Handle) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Instant;
+
+    use tokio::runtime::{Builder, Runtime};
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// The thread that comes to wait is the one that listened for timers, and no other one was told to go on with that.
-    #[test]
-    fn others_go_on_while_a_commit_takes_long() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// The thread that comes to wait is the one that listened for timers, and no other one was told to go on with that.
+    async fn stall(here: Arc<CommitHere>) {
+        let (sender, receiver) = mpsc::channel();
+        tokio::spawn(async move {
+            tokio::time::sleep(3 * LOOK_INTERVAL).await;
+            sender.send(()).unwrap();
+        });
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        here.run(|| receiver.recv_timeout(PATIENCE).unwrap());
+    }
+
+    #[test]
+    fn others_go_on_while_a_commit_takes_long() {
+        let runtime = runtime();
         for _ in 0..20 {
             let here = Arc::new(CommitHere::new(runtime.handle().clone()));
-            assert!(here.is_possible());
-            let (sender, receiver) = mpsc::channel();
-            let stalled = runtime.spawn(async move {
-                tokio::spawn(async move {
-                    tokio::time::sleep(3 * LOOK_INTERVAL).await;
-                    sender.send(()).unwrap();
-                });
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                here.run(|| receiver.recv_timeout(PATIENCE).unwrap());
-            });
-            runtime.block_on(stalled).unwrap();
+            runtime.block_on(runtime.spawn(stall(here))).unwrap();
         }
     }
 
     #[test]
     fn a_watch_that_rests_comes_back() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .build()
-            .unwrap();
-        let here = CommitHere::new(runtime.handle().clone());
+        let runtime = runtime();
+        let here = Arc::new(CommitHere::new(runtime.handle().clone()));
         for _ in 0..2 {
-            here.run(|| {});
-            assert!(here.commits.is_watched.load(Ordering::SeqCst));
-            let resting = || !here.commits.is_watched.load(Ordering::SeqCst);
-            let begun = std::time::Instant::now();
-            while !resting() {
+            runtime.block_on(runtime.spawn(stall(Arc::clone(&here)))).unwrap();
+            let begun = Instant::now();
+            while here.commits.is_watched.load(Ordering::SeqCst) {
                 assert!(begun.elapsed() < PATIENCE);
-                thread::yield_now();
+                thread::sleep(LOOK_INTERVAL);
             }
         }
     }
 
-    #[tokio::test]
-    async fn a_runtime_of_one_thread_waits_for_no_disk() {
-        assert!(!CommitHere::new(Handle::current()).is_possible());
+    #[test]
+    fn only_threads_of_the_runtime_wait_and_only_for_a_quick_disk() {
+        let (runtime, other) = (runtime(), runtime());
+        let here = CommitHere::new(runtime.handle().clone());
+        let quick = Some(SHORT_SYNC);
+        assert!(!here.may_wait(quick), "not of the runtime");
+        other.block_on(async { assert!(!here.may_wait(quick), "of another one") });
+        runtime.block_on(async {
+            assert!(!here.may_wait(None), "nobody knows how quick it is");
+            assert!(!here.may_wait(Some(SHORT_SYNC + Duration::from_micros(1))));
+            assert!(here.may_wait(quick));
+        });
+        let alone = Builder::new_current_thread().build().unwrap();
+        let here = CommitHere::new(alone.handle().clone());
+        alone.block_on(async { assert!(!here.may_wait(quick), "there is no other thread") });
     }
 }

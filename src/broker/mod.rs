@@ -18,7 +18,6 @@ pub mod topics;
 pub mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use riverlog_storage::{Catalog, LogId, Receipt, Storage, WriteError, WriteSet};
 use tokio::runtime::Handle;
@@ -34,9 +33,6 @@ pub use watch::LogWatch;
 use commit_here::CommitHere;
 use producer_ids::ProducerIds;
 use watch::Watchers;
-
-/// Others may wait so long for a thread that waits for the disk.
-const SHORT_SYNC: Duration = Duration::from_millis(1);
 
 /// What the operator decides about a broker. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -145,11 +141,10 @@ impl Broker {
     }
 
     /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes
-    /// at the moment, nor did lately, and the disk is quick, it is committed on this thread.
+    /// at the moment, nor did lately, and the disk is quick, it is committed on this thread, which waits for the disk.
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
-        let is_short = |took: Duration| took <= SHORT_SYNC;
-        if self.commit_here.is_possible() && self.storage.is_quiet() && self.storage.last_sync().is_some_and(is_short) {
+        if self.storage.is_quiet() && self.commit_here.may_wait(self.storage.last_sync()) {
             self.commit_here.run(|| self.storage.submit_here(write_set, done));
         } else {
             self.storage.submit(write_set, done);

@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use super::api_versions::{self, Api};
 use super::frame::{Request, RequestHead};
@@ -33,7 +33,7 @@ use super::{Context, HandlerError, Session};
 use crate::broker::Broker;
 use crate::shutdown::Token;
 
-/// At shutdown, requests under way get this long to be answered.
+/// At shutdown, requests under way get this long to be answered, and their clients to read each piece of the answer.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Small responses that are ready together are sent together.
 const COALESCE_BYTES: usize = 16 * 1024;
@@ -64,6 +64,7 @@ pub(super) struct Connection {
 struct Writer {
     stream: OwnedWriteHalf,
     gate: Arc<Gate>,
+    token: Token,
 }
 
 /// A checked request with its place in the budget.
@@ -134,6 +135,7 @@ impl Connection {
             writer: Writer {
                 stream: writer,
                 gate: Arc::clone(&gate),
+                token: token.clone(),
             },
             session: Arc::new(Session {
                 peer,
@@ -194,6 +196,7 @@ impl Connection {
                 return Ok(());
             }
             let may_read = !is_draining && self.may_read();
+            let is_idle = self.in_flight.is_empty() && !self.reader.is_within_a_frame();
             tokio::select! {
                 biased;
                 () = &mut requested, if !is_draining => {
@@ -201,19 +204,11 @@ impl Connection {
                     alarm.as_mut().reset(Instant::now() + DRAIN);
                 }
                 answers = ready_answers(&mut self.in_flight), if !self.in_flight.is_empty() => {
-                    let mut sending = std::pin::pin!(self.writer.send(answers));
-                    loop {
-                        tokio::select! {
-                            biased;
-                            sent = &mut sending => break sent?,
-                            // The client keeps the memory of its next request as long as it does not read.
-                            reason = self.reader.must_go() => return Err(reason.into()),
-                            () = &mut requested, if !is_draining => {
-                                is_draining = true;
-                                alarm.as_mut().reset(Instant::now() + DRAIN);
-                            }
-                            () = &mut alarm, if is_draining => return Err(Closed::Draining),
-                        }
+                    tokio::select! {
+                        biased;
+                        sent = self.writer.send(answers) => sent?,
+                        // The client keeps the memory of its next request as long as it does not read.
+                        reason = self.reader.must_go() => return Err(reason.into()),
                     }
                     self.last_active = Instant::now();
                 }
@@ -224,13 +219,13 @@ impl Connection {
                         None => self.ended = true,
                     }
                 }
-                () = &mut alarm, if is_draining || self.in_flight.is_empty() => {
+                () = &mut alarm, if is_draining || is_idle => {
                     if is_draining {
                         return Err(Closed::Draining);
                     }
                     if self.reader.is_within_a_frame() {
-                        // That has a deadline of its own.
-                        self.last_active = Instant::now();
+                        // It began meanwhile. Not looked at again before it is there.
+                        continue;
                     }
                     if self.idle_at() <= Instant::now() {
                         return Err(Closed::Idle);
@@ -386,11 +381,12 @@ impl Writer {
                 // Nearly always more than the step: as much as the socket takes.
                 let mut part = (&mut response).take(WRITE_BYTES);
                 tokio::select! {
-                    written = timeout_at(deadline, self.stream.write_buf(&mut part)) => match written {
-                        Ok(Ok(0)) => return Err(Closed::Write(std::io::ErrorKind::WriteZero.into())),
-                        Ok(written) => written.map_err(Closed::Write)?,
-                        Err(_) => return Err(Closed::WriteStalled),
+                    biased;
+                    written = self.stream.write_buf(&mut part) => match written {
+                        Ok(0) => return Err(Closed::Write(std::io::ErrorKind::WriteZero.into())),
+                        written => written.map_err(Closed::Write)?,
                     },
+                    () = no_patience_left(deadline, &self.token) => return Err(Closed::WriteStalled),
                     () = holder.must_go() => return Err(Closed::Slowest),
                 };
             }
@@ -411,12 +407,26 @@ impl Writer {
         small.advance(written.unwrap_or(0));
         while small.has_remaining() {
             let mut part = (&mut small).take(PROGRESS_BYTES);
-            match timeout(PROGRESS_TIME, self.stream.write_all_buf(&mut part)).await {
-                Ok(written) => written.map_err(Closed::Write)?,
-                Err(_) => return Err(Closed::WriteStalled),
+            let deadline = Instant::now() + PROGRESS_TIME;
+            tokio::select! {
+                biased;
+                written = self.stream.write_all_buf(&mut part) => written.map_err(Closed::Write)?,
+                () = no_patience_left(deadline, &self.token) => return Err(Closed::WriteStalled),
             }
         }
         Ok(())
+    }
+}
+
+/// Returns when a client has not read what it was sent in time. At shutdown there is less.
+async fn no_patience_left(deadline: Instant, token: &Token) {
+    let drained = async {
+        token.requested().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(deadline) => {}
+        () = drained => {}
     }
 }
 

@@ -150,9 +150,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Whether a frame's length has come and its end has not.
+    /// Whether a frame's length has come and its end has not, or there was no room for it yet.
     pub(super) fn is_within_a_frame(&self) -> bool {
-        self.begun.is_some()
+        self.begun.is_some() || self.buffer.len() >= LENGTH_BYTES
     }
 
     /// Returns when a frame that is half there must go, while nobody reads because answers must be sent first.

@@ -170,7 +170,7 @@ impl Engine {
     }
 
     /// As [`Self::submit`]; and if nobody commits at the moment, commits on this thread. Waking another thread, and being woken
-    /// by it, costs a fifth of the time of a write that is alone.
+    /// by it, costs a fifth to a third of the time of a write that is alone.
     pub(crate) fn submit_here(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
         let Some(mut committer) = self.committer.try_lock().filter(|committer| committer.is_idle()) else {
             return self.submit(ws, done);

@@ -211,7 +211,7 @@ async fn a_connection_that_was_idle_for_less_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_arriving_is_no_idleness() {
-    const TIMEOUT: Duration = Duration::from_millis(50);
+    const TIMEOUT: Duration = Duration::from_millis(300);
     let broker = TestBroker::start_with(Limits {
         idle_timeout: TIMEOUT,
         ..Limits::default()

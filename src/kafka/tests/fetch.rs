@@ -379,7 +379,7 @@ async fn a_client_that_does_not_read_is_cut_when_the_broker_ends() {
     let mut all = fetch_partitions(&[(0, 0, i32::MAX)]);
     all.max_bytes = i32::MAX;
     client.send(12, &all).await;
-    client.stream.readable().await.unwrap();
+    assert_eq!(client.stream.peek(&mut [0]).await.unwrap(), 1, "the answer comes");
     broker.shutdown.request();
     tokio::time::timeout(PATIENCE, broker.serving).await.unwrap().unwrap();
     let read = client.frame().await;

@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 /// What is larger costs more to copy than the page cache does.
@@ -18,7 +17,7 @@ const BLOCK_BYTES: usize = 4096;
 pub(super) struct DirectFile {
     file: File,
     /// Where the bytes are copied to, because theirs may begin anywhere.
-    room: Mutex<Vec<u8>>,
+    room: Vec<u8>,
 }
 
 impl DirectFile {
@@ -28,20 +27,15 @@ impl DirectFile {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(OFlags::DIRECT.bits() as i32);
         let file = options.open(path).ok()?;
-        Some(Self {
-            file,
-            room: Mutex::default(),
-        })
+        let room = vec![0; MOST_BYTES + BLOCK_BYTES];
+        Some(Self { file, room })
     }
 
     /// Writes `buf`, and zeros behind it up to the end of its last block. `InvalidInput` says that this cannot be done here.
-    pub fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        let mut room = self.room.lock();
-        room.resize(MOST_BYTES + BLOCK_BYTES, 0);
-        let start = room.as_ptr().align_offset(BLOCK_BYTES);
-        let blocks = room
-            .get_mut(start..)
-            .and_then(|room| room.get_mut(..buf.len().next_multiple_of(BLOCK_BYTES)));
+    pub fn write_at(&mut self, buf: &[u8], pos: u64) -> io::Result<()> {
+        let start = self.room.as_ptr().align_offset(BLOCK_BYTES);
+        let room = self.room.get_mut(start..).unwrap_or_default();
+        let blocks = room.get_mut(..buf.len().next_multiple_of(BLOCK_BYTES));
         let blocks = blocks.ok_or(io::ErrorKind::InvalidInput)?;
         let (front, behind) = blocks.split_at_mut(buf.len());
         front.copy_from_slice(buf);

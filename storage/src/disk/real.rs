@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs, syncfs};
@@ -46,7 +46,7 @@ impl Disk for RealDisk {
         let file = options.open(path).map_err(named("open", path))?;
         Ok(Arc::new(RealFile {
             file,
-            direct: OnceLock::new(),
+            direct: Mutex::new(Direct::Untried),
         }))
     }
 
@@ -221,8 +221,15 @@ impl DirectoryLock for RealLock {
 
 struct RealFile {
     file: File,
-    /// For blocks, if the file system can do that; made when the first is written.
-    direct: OnceLock<Option<DirectFile>>,
+    /// For blocks.
+    direct: Mutex<Direct>,
+}
+
+/// Whether blocks go past the page cache. The first one of a file finds out.
+enum Direct {
+    Untried,
+    Usable(DirectFile),
+    Unusable,
 }
 
 impl DiskFile for RealFile {
@@ -244,14 +251,24 @@ impl DiskFile for RealFile {
     }
 
     fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        let direct = self.direct.get_or_init(|| DirectFile::of(&self.file));
-        match direct {
-            Some(direct) if buf.len() <= direct::MOST_BYTES => match direct.write_at(buf, pos) {
-                // The file system wants larger blocks than ours, or no such writes at all: nothing was written.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write_at(buf, pos),
-                written => written,
-            },
-            _ => self.write_at(buf, pos),
+        if buf.len() > direct::MOST_BYTES {
+            return self.write_at(buf, pos);
+        }
+        let mut direct = self.direct.lock();
+        let is_first = matches!(*direct, Direct::Untried);
+        if is_first {
+            *direct = DirectFile::of(&self.file).map_or(Direct::Unusable, Direct::Usable);
+        }
+        let Direct::Usable(file) = &mut *direct else {
+            return self.write_at(buf, pos);
+        };
+        match file.write_at(buf, pos) {
+            // The file system has no such writes, or wants larger blocks than ours, which it says before it writes anything.
+            Err(error) if is_first && error.kind() == io::ErrorKind::InvalidInput => {
+                *direct = Direct::Unusable;
+                self.write_at(buf, pos)
+            }
+            written => written,
         }
     }
 
@@ -386,18 +403,55 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_written_whatever_their_number() {
+    fn blocks_are_written_and_zeros_behind_them_at_most() {
+        const LEN: usize = 200_000;
         let dir = directory();
-        let file = RealDisk.open(&dir.path().join("file"), Open::CreateNew).unwrap();
-        file.allocate(0, 1 << 20).unwrap();
-        let bytes: Vec<u8> = (0..200_000_u32).map(|at| at as u8 | 1).collect();
-        for len in [1, 4095, 4096, 4097, 65_536, 65_537, 200_000] {
-            // Not where an allocation begins.
-            file.write_blocks_at(&bytes[1..len], 8192).unwrap();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        for len in [1_usize, 4095, 4096, 4097, 65_535, 65_536, 65_537, 150_000] {
+            file.write_at(&[0xff; LEN], 0).unwrap();
+            // Where no block begins in memory.
+            let bytes: Vec<u8> = (0..=len).map(|at| at as u8 | 1).collect();
+            file.write_blocks_at(&bytes[1..], 8192).unwrap();
             file.sync_data().unwrap();
-            let mut there = vec![0; 200_000];
-            assert_eq!(file.read_at(&mut there, 8192).unwrap(), there.len());
-            assert_eq!(there[..len - 1], bytes[1..len], "{len}");
+            let mut there = vec![0; LEN];
+            assert_eq!(
+                RealDisk
+                    .open(&path, Open::Read)
+                    .unwrap()
+                    .read_at(&mut there, 0)
+                    .unwrap(),
+                LEN
+            );
+            let (end, block_end) = (8192 + len, 8192 + len.next_multiple_of(4096));
+            assert_eq!(there[8192..end], bytes[1..], "{len}");
+            assert!(
+                there[end..block_end].iter().all(|byte| [0, 0xff].contains(byte)),
+                "{len}"
+            );
+            let others = there[..8192].iter().chain(&there[block_end..]);
+            assert!(others.copied().all(|byte| byte == 0xff), "{len}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_block_of_a_file_may_find_that_it_must_be_written_otherwise() {
+        let dir = directory();
+        let path = dir.path().join("file");
+        // At such a position no file system writes past the page cache.
+        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        file.write_blocks_at(b"first", 1).unwrap();
+        file.write_blocks_at(b"second", 10).unwrap();
+        let mut there = [0; 16];
+        assert_eq!(file.read_at(&mut there, 0).unwrap(), 16);
+        assert_eq!(&there, b"\0first\0\0\0\0second");
+
+        let file = RealDisk.open(&path, Open::ReadWrite).unwrap();
+        file.write_blocks_at(b"first", 4096).unwrap();
+        let kind = statfs(dir.path()).unwrap().f_type as u32;
+        if [EXT4, XFS].contains(&kind) {
+            let error = file.write_blocks_at(b"second", 1).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
     }
 
