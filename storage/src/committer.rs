@@ -195,20 +195,27 @@ impl Committer {
         }
     }
 
-    /// Writes the extents to their segments, each but for one byte.
+    /// Writes the extents to their segments, each but for one byte, at the same time.
     fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<()> {
+        let mut extents = Vec::new();
         for run in runs.iter_mut().filter(|run| run.part.kind == Kind::Extent) {
             let file = self.segment_of(run)?;
-            let handles = file.handles(&*self.shared.disk, Open::ReadWrite)?;
-            let crc = extent::write(&*handles.writer, run)?;
-            run.extent = Some(Extent { file, crc });
+            let writer = file.handles(&*self.shared.disk, Open::ReadWrite)?.writer;
             let bytes = u64::from(run.part.length);
             self.shared.spend(bytes);
             // A start has to read it, as it has to read the journal.
             self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.shared.counters.extent_bytes.fetch_add(bytes, Ordering::Relaxed);
+            extents.push((run, file, writer));
         }
-        Ok(())
+        let jobs = extents.into_iter().map(|(run, file, writer)| -> Job<'_> {
+            Box::new(move || {
+                let crc = extent::write(&*writer, run, file.is_unread())?;
+                run.extent = Some(Extent { file, crc });
+                Ok(())
+            })
+        });
+        self.shared.disk.run_all(jobs.collect())
     }
 
     fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {
@@ -468,6 +475,7 @@ fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, at: usize, b
     handles.writer.write_at(bytes, u64::from(part.position) + at as u64)?;
     shared.spend(bytes.len() as u64);
     file.note_written(bytes.len() as u64);
+    file.note_unread(u64::from(part.length));
     let key = (part.log, part.segment_base);
     shared.dirty.lock().segments.insert(key, file.clone());
     Ok(())

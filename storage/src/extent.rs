@@ -60,8 +60,9 @@ fn checksum(headers: &[[u8; HEADER_LEN]]) -> u32 {
     crc32fast::hash(headers.as_flattened())
 }
 
-/// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum.
-pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
+/// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum. What
+/// nobody reads soon goes past the page cache, but for the block that is written again for the withheld byte.
+pub(crate) fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::Result<u32> {
     let mut headers: Vec<_> = run.batches.iter().map(|batch| batch.header.encode()).collect();
     let crc = checksum(&headers);
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
@@ -73,7 +74,11 @@ pub(crate) fn write(segment: &dyn DiskFile, run: &Run) -> io::Result<u32> {
     let pieces: Vec<&[u8]> = batches
         .flat_map(|(header, batch)| [&header[..], &batch.payload])
         .collect();
-    segment.write_pieces_at(&pieces, u64::from(run.part.position))?;
+    let position = u64::from(run.part.position);
+    match is_unread {
+        true => segment.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1)?,
+        false => segment.write_pieces_at(&pieces, position)?,
+    }
     Ok(crc)
 }
 

@@ -8,13 +8,14 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::batch::BatchBuilder;
 use crate::clock::ManualClock;
-use crate::disk::SimulatedDisk;
+use crate::disk::{RealDisk, SimulatedDisk};
 use crate::disk::simulated::{Fault, Operation};
 use crate::engine::Engine;
 use crate::error::OpenError;
 use crate::inspect::Directory;
 use crate::options::Options;
-use crate::record::Record;
+use crate::record::{Record, decode_batch};
+use crate::segment::SegmentFile;
 use crate::write_set::{Append, Change, WriteSet};
 use crate::{Step, Topic};
 
@@ -302,5 +303,57 @@ fn a_cut_is_durable_before_the_log_goes_on_in_another_segment() {
         let engine = open(&disk);
         assert_eq!(engine.ends(log).unwrap().high_watermark, 2);
         assert_eq!(disk.paths()[&segment_path(log)], size, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_page_cache_is_for_those_who_read_soon() {
+    let file = SegmentFile::new("/data/logs/1/0.log".into());
+    assert!(file.is_unread(), "nobody has read it");
+    file.note_read();
+    assert!(!file.is_unread());
+    file.note_unread(31 << 20);
+    assert!(!file.is_unread());
+    file.note_unread(1 << 20);
+    assert!(file.is_unread(), "nobody has for a while");
+    file.note_read();
+    assert!(!file.is_unread());
+}
+
+/// By the machine's disk, past its page cache where it can be done.
+#[test]
+fn what_nobody_reads_soon_is_read_later_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = Options::new(dir.path());
+        Engine::open(Arc::new(RealDisk), Arc::new(ManualClock::new(1)), options).unwrap()
+    };
+    let mut engine = open();
+    submit(&engine, vec![], vec![create("t", 3)]);
+    commit(&engine);
+    let logs = topic(&engine, "t").partitions.clone();
+    let sizes = [300_000, 1, 262_144, 2_500_000, 4_000, 700_001];
+    for (round, size) in sizes.iter().enumerate() {
+        let appends = logs.iter().map(|log| append(*log, size + *log as usize)).collect();
+        submit(&engine, appends, vec![]);
+        commit(&engine);
+        if round == 3 {
+            drop(engine);
+            engine = open();
+        }
+    }
+    let counted = engine.stats().extent_bytes;
+    assert!(counted > 3 * 700_000, "{counted}");
+    for read_again in [false, true] {
+        for log in &logs {
+            for (offset, size) in sizes.iter().enumerate() {
+                let data = engine.read(*log, offset as i64, 1).unwrap().data;
+                let records = decode_batch(&data, 4 << 20).unwrap();
+                let value = records[0].value.as_ref().unwrap();
+                assert_eq!(value.len(), size + *log as usize, "{read_again}");
+            }
+        }
+        drop(engine);
+        engine = open();
     }
 }

@@ -301,6 +301,7 @@ impl Shared {
     }
 
     pub(crate) fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
+        start.segment.file.note_read();
         let file = start.segment.file.reader(&*self.disk);
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }

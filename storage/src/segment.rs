@@ -16,6 +16,9 @@ use crate::index::{ENTRY_BYTES, Index, IndexEntry};
 use crate::manifest::StoredSegment;
 use crate::planted::{Planted, planted};
 
+/// A consumer that follows a log lets less than this be written to a segment before it reads some of it.
+const UNREAD_BYTES: u64 = 32 << 20;
+
 /// A segment file on disk, with the descriptors that are open on it.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
@@ -25,6 +28,8 @@ pub(crate) struct SegmentFile {
     name_durable: AtomicBool,
     /// Written since the last sync began.
     unsynced_bytes: AtomicU64,
+    /// Written since anybody read any of it, or as if that were long ago.
+    unread_bytes: AtomicU64,
 }
 
 /// Linux reports a write-back error once for each open file description, and only to those that were
@@ -48,6 +53,8 @@ impl SegmentFile {
             handles: Mutex::new(None),
             name_durable: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
+            // Until somebody reads, nobody does.
+            unread_bytes: AtomicU64::new(UNREAD_BYTES),
         }
     }
 
@@ -69,6 +76,21 @@ impl SegmentFile {
     /// So much was written.
     pub fn note_written(&self, bytes: u64) {
         self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The segment has grown by so much.
+    pub fn note_unread(&self, bytes: u64) {
+        self.unread_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Somebody reads published records of it.
+    pub fn note_read(&self) {
+        self.unread_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether nobody follows what is written, so that the page cache is of no use to it.
+    pub fn is_unread(&self) -> bool {
+        self.unread_bytes.load(Ordering::Relaxed) >= UNREAD_BYTES
     }
 
     /// What was written before is about to become durable.

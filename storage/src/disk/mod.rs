@@ -8,6 +8,7 @@
 mod direct;
 mod real;
 pub mod simulated;
+mod workers;
 
 use std::io;
 use std::path::Path;
@@ -94,6 +95,11 @@ pub trait DiskFile: Send + Sync {
             pos = pos.saturating_add(piece.len() as u64);
         }
         Ok(())
+    }
+    /// Writes the pieces one behind the other, for what is synced at once and, but for its first `cached_bytes`, neither read nor
+    /// written again soon.
+    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, _cached_bytes: u64) -> io::Result<()> {
+        self.write_pieces_at(pieces, pos)
     }
     /// Makes the written bytes durable, and the size if it has grown.
     fn sync_data(&self) -> io::Result<()>;

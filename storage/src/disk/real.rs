@@ -12,10 +12,10 @@ use rustix::io::pwritev;
 use rustix::system::uname;
 
 use super::direct::{self, DirectFile};
-use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
+use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open, workers};
 
-/// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
-const MAX_JOBS_AT_ONCE: usize = 64;
+/// Larger blocks go through the page cache: no gain was found in another way for the journal's.
+const MOST_DIRECT_BYTES: usize = 64 * 1024;
 
 /// Zeros are written in pieces of this size.
 const ZEROS_LEN: usize = 1 << 20;
@@ -94,33 +94,7 @@ impl Disk for RealDisk {
     }
 
     fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
-        if jobs.len() < 2 {
-            return jobs.into_iter().try_for_each(|job| job());
-        }
-        let threads = MAX_JOBS_AT_ONCE.min(jobs.len());
-        let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Mutex::new(Ok(())));
-        let work = || {
-            loop {
-                let next = jobs.lock().next();
-                let Some(job) = next else { break };
-                if let Err(error) = job() {
-                    let mut outcome = outcome.lock();
-                    if outcome.is_ok() {
-                        *outcome = Err(error);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                // Where the system gives no more threads, fewer do the work.
-                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
-        outcome.into_inner()
+        workers::run_all(jobs)
     }
 
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
@@ -251,7 +225,7 @@ impl DiskFile for RealFile {
     }
 
     fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        if buf.len() > direct::MOST_BYTES {
+        if buf.len() > MOST_DIRECT_BYTES {
             return self.write_at(buf, pos);
         }
         let mut direct = self.direct.lock();
@@ -262,13 +236,20 @@ impl DiskFile for RealFile {
         let Direct::Usable(file) = &mut *direct else {
             return self.write_at(buf, pos);
         };
-        match file.write_at(buf, pos) {
+        match file.write_at(&mut &*buf, buf.len(), pos) {
             // The file system has no such writes, or wants larger blocks than ours, which it says before it writes anything.
             Err(error) if is_first && error.kind() == io::ErrorKind::InvalidInput => {
                 *direct = Direct::Unusable;
                 self.write_at(buf, pos)
             }
             written => written,
+        }
+    }
+
+    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<()> {
+        match direct::write_run_at(&self.file, pieces, pos, cached_bytes)? {
+            true => Ok(()),
+            false => self.write_pieces_at(pieces, pos),
         }
     }
 
@@ -431,6 +412,43 @@ mod tests {
             );
             let others = there[..8192].iter().chain(&there[block_end..]);
             assert!(others.copied().all(|byte| byte == 0xff), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_written_at_its_place_and_nothing_beside_it() {
+        let dir = directory();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let mut expected = vec![0xff; 3_100_000];
+        for (pos, len) in [
+            (0, 3_000_000),
+            (1, 4_096),
+            (4_095, 2),
+            (4_080, 4_112),
+            (4_079, 8_209),
+            (8_192, 4_096),
+            (77_777, 1 << 20),
+            (12_288, (2 << 20) + 1),
+            (99, 0),
+        ] {
+            for cached_bytes in [0, 17, 5_000] {
+                file.write_at(&expected, 0).unwrap();
+                let run = &bytes[len % 1_000..][..len];
+                // Some of them empty, some across several blocks.
+                let (short, rest) = run.split_at(len / 100);
+                let mut pieces: Vec<&[u8]> = short.chunks(61).collect();
+                pieces.push(&[]);
+                pieces.extend(rest.chunks(100_003));
+                file.write_run_at(&pieces, pos as u64, cached_bytes).unwrap();
+                expected[pos..pos + len].copy_from_slice(run);
+                file.sync_data().unwrap();
+                let mut there = vec![0; expected.len() + 1];
+                assert_eq!(file.read_at(&mut there, 0).unwrap(), expected.len());
+                assert!(there[..expected.len()] == expected, "{len} bytes at {pos}");
+                expected.fill(0xff);
+            }
         }
     }
 
