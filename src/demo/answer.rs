@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
 use riverlog_client::{Client, Consumer, ConsumerOptions, Isolation, OffsetAt};
 use serde::Deserialize;
 
@@ -120,9 +121,11 @@ impl Answer {
     }
 
     fn fingerprint(&self) -> u32 {
+        let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
         let rows = self.rows.iter();
         rows.flat_map(|(key, values)| std::iter::once(key).chain(values))
-            .fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes))
+            .for_each(|bytes| crc.update(bytes));
+        crc.finalize() as u32
     }
 }
 

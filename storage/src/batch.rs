@@ -4,6 +4,7 @@
 //! so base offset and leader epoch may be set without touching it.
 
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
 use thiserror::Error;
 
 use crate::compression::{Compression, CompressionError, compress, decompress};
@@ -218,7 +219,10 @@ impl BatchHeader {
     fn computed_crc(&self, payload: &[u8]) -> u32 {
         let encoded = self.encode();
         let covered = encoded.get(CRC_START..).unwrap_or_default();
-        crc32c::crc32c_append(crc32c::crc32c(covered), payload)
+        let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        crc.update(covered);
+        crc.update(payload);
+        crc.finalize() as u32
     }
 }
 
@@ -316,7 +320,7 @@ pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         needed_bytes: size_bytes,
         available_bytes: bytes.len(),
     })?;
-    let computed = crc32c::crc32c(covered);
+    let computed = crc_fast::crc32_iscsi(covered);
     if computed != header.crc {
         return Err(BatchError::BadCrc {
             stored: header.crc,

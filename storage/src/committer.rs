@@ -1,4 +1,4 @@
-//! The committer: one group after the other is written to the journal (its largest runs straight to their segments), synced,
+//! The committer: one group after the other is written to the journal (its largest runs straight to their segments) and synced,
 //! applied to its segments, published and answered, while the next group gathers.
 //!
 //! Each stage is a step, so that a simulation can crash between any two. Invariant: nothing is published
@@ -110,7 +110,7 @@ impl Committer {
                 let skip = group.runs.is_empty() || planted(Planted::PublishBeforeSync);
                 let result = if skip { Ok(()) } else { self.sync(&group.runs) };
                 self.stage = Stage::Synced(group);
-                result.map_err(|error| format!("sync failed: {error}"))
+                result.map_err(|error| format!("write or sync failed: {error}"))
             }
             Stage::Synced(group) => {
                 let result = self.apply(&group);
@@ -163,8 +163,8 @@ impl Committer {
         if planted(Planted::RemoveAtOnce) {
             self.remove_at_once(group);
         }
-        let extents = self.write_extents(&mut group.runs);
-        extents.map_err(|error| format!("segment write failed: {error}"))?;
+        let opened = self.open_extents(&mut group.runs);
+        opened.map_err(|error| format!("cannot open a segment: {error}"))?;
         let written = self.write_frame(&group.runs);
         written.map_err(|error| format!("journal write failed: {error}"))?;
         self.previous_ends = ends.into_iter().collect();
@@ -195,27 +195,20 @@ impl Committer {
         }
     }
 
-    /// Writes the extents to their segments, each but for one byte, at the same time.
-    fn write_extents(&mut self, runs: &mut [Run]) -> io::Result<()> {
-        let mut extents = Vec::new();
+    /// Opens or creates the segments of the extents, which are written when the frame is synced.
+    fn open_extents(&mut self, runs: &mut [Run]) -> io::Result<()> {
         for run in runs.iter_mut().filter(|run| run.part.kind == Kind::Extent) {
             let file = self.segment_of(run)?;
-            let writer = file.handles(&*self.shared.disk, Open::ReadWrite)?.writer;
+            file.handles(&*self.shared.disk, Open::ReadWrite)?;
+            let crc = extent::checksum_of(run);
+            run.extent = Some(Extent { file, crc });
             let bytes = u64::from(run.part.length);
             self.shared.spend(bytes);
             // A start has to read it, as it has to read the journal.
             self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.shared.counters.extent_bytes.fetch_add(bytes, Ordering::Relaxed);
-            extents.push((run, file, writer));
         }
-        let jobs = extents.into_iter().map(|(run, file, writer)| -> Job<'_> {
-            Box::new(move || {
-                let crc = extent::write(&*writer, run, file.is_unread())?;
-                run.extent = Some(Extent { file, crc });
-                Ok(())
-            })
-        });
-        self.shared.disk.run_all(jobs.collect())
+        Ok(())
     }
 
     fn write_frame(&mut self, runs: &[Run]) -> io::Result<()> {
@@ -252,20 +245,21 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes the frame and its extents durable, at the same time: it counts only with all of them.
+    /// Writes the extents, and makes them and the frame durable, all at the same time: the frame counts only with all of them.
     fn sync(&mut self, runs: &[Run]) -> io::Result<()> {
-        let begun = Instant::now();
         let disk = &*self.shared.disk;
-        let extents = runs.iter().filter_map(|run| run.extent.as_ref());
-        let files: Vec<&Arc<SegmentFile>> = extents.map(|extent| &extent.file).collect();
-        let new = || files.iter().filter(|file| !file.is_name_durable());
+        let extents = || runs.iter().filter_map(|run| Some((run, &run.extent.as_ref()?.file)));
+        let new = || extents().map(|(_, file)| file).filter(|file| !file.is_name_durable());
         // Its log's, and the one that holds that.
         let directories: BTreeSet<&Path> = new().flat_map(|file| file.path.ancestors().skip(1).take(2)).collect();
-        let journal = &mut self.journal;
-        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| journal.sync())];
-        if !planted(Planted::ExtentUnsynced) {
-            jobs.extend(files.iter().map(|file| -> Job<'_> { Box::new(|| sync_extent(file)) }));
-        }
+        let (journal, counters) = (&mut self.journal, &self.shared.counters);
+        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| {
+            let begun = Instant::now();
+            journal.sync()?;
+            counters.note_sync(begun.elapsed());
+            Ok(())
+        })];
+        jobs.extend(extents().map(|(run, file)| -> Job<'_> { Box::new(move || extent::commit(run, file)) }));
         if !planted(Planted::ExtentNameUnsynced) {
             jobs.extend(
                 directories
@@ -275,7 +269,6 @@ impl Committer {
         }
         disk.run_all(jobs)?;
         new().for_each(|file| file.note_name_durable());
-        self.shared.counters.note_sync(begun.elapsed());
         self.synced_lsn = self.lsn;
         Ok(())
     }
@@ -387,13 +380,6 @@ impl Committer {
             }
         }
     }
-}
-
-/// Not by the description that the checkpoint syncs by: a failure is told only once to each.
-fn sync_extent(file: &SegmentFile) -> io::Result<()> {
-    let handles = file.open_handles().ok_or_else(|| io::Error::other("closed"));
-    let synced = handles.and_then(|handles| handles.writer.sync_data());
-    synced.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.path.display())))
 }
 
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets

@@ -17,6 +17,7 @@ use crate::catalog::ControlRecord;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::frame::{Held, Kind, Part};
 use crate::planted::{Planted, planted};
+use crate::segment::SegmentFile;
 use crate::sequencer::{Group, Run};
 use crate::state::segment_path;
 use crate::{CONTROL_LOG, LogId};
@@ -60,11 +61,33 @@ fn checksum(headers: &[[u8; HEADER_LEN]]) -> u32 {
     crc32fast::hash(headers.as_flattened())
 }
 
-/// Writes a run to its place, but for the withheld byte, from the memory in which its batches came. Gives its checksum. What
-/// nobody reads soon goes past the page cache, but for the block that is written again for the withheld byte.
-pub(crate) fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::Result<u32> {
-    let mut headers: Vec<_> = run.batches.iter().map(|batch| batch.header.encode()).collect();
-    let crc = checksum(&headers);
+/// The checksum of a run that goes straight to its segment.
+pub(crate) fn checksum_of(run: &Run) -> u32 {
+    checksum(&encoded_headers(run))
+}
+
+fn encoded_headers(run: &Run) -> Vec<[u8; HEADER_LEN]> {
+    run.batches.iter().map(|batch| batch.header.encode()).collect()
+}
+
+/// Writes a run to its open segment and makes it durable, but for the withheld byte. Not by the description that the
+/// checkpoint syncs by: a failure is told only once to each.
+pub(crate) fn commit(run: &Run, segment: &SegmentFile) -> io::Result<()> {
+    let handles = segment.open_handles().ok_or_else(|| io::Error::other("closed"));
+    let durable = handles.and_then(|handles| {
+        write(&*handles.writer, run, segment.is_unread())?;
+        if planted(Planted::ExtentUnsynced) {
+            return Ok(());
+        }
+        handles.writer.sync_data()
+    });
+    durable.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", segment.path.display())))
+}
+
+/// Writes it from the memory in which its batches came. What nobody reads soon goes past the page cache, but for the block that
+/// is written again for the withheld byte.
+fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::Result<()> {
+    let mut headers = encoded_headers(run);
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
         && !planted(Planted::ExtentShownEarly)
     {
@@ -76,10 +99,9 @@ pub(crate) fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::R
         .collect();
     let position = u64::from(run.part.position);
     match is_unread {
-        true => segment.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1)?,
-        false => segment.write_pieces_at(&pieces, position)?,
+        true => segment.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1),
+        false => segment.write_pieces_at(&pieces, position),
     }
-    Ok(crc)
 }
 
 /// What a segment has of an extent.

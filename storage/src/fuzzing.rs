@@ -165,7 +165,7 @@ fn mend_batches(bytes: &mut [u8]) {
         let (batch, behind) = rest.split_at_mut(length as usize + 12);
         batch[8..12].copy_from_slice(&length.to_be_bytes());
         batch[16] = 2;
-        let crc = crc32c::crc32c(&batch[21..]);
+        let crc = crc_fast::crc32_iscsi(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
         rest = behind;
     }

@@ -58,7 +58,7 @@ fn record(delta: u8, value: &[u8]) -> Vec<u8> {
 pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = i32::try_from(bytes.len() - LENGTH - 4).unwrap();
     bytes[LENGTH..LENGTH + 4].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
+    let crc = crc_fast::crc32_iscsi(&bytes[ATTRIBUTES..]);
     bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
     bytes
 }

@@ -206,7 +206,7 @@ fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
 fn patched(batch: &Bytes, at: usize, bytes: &[u8]) -> Bytes {
     let mut copy = batch.to_vec();
     copy[at..at + bytes.len()].copy_from_slice(bytes);
-    let crc = crc32c::crc32c(&copy[21..]);
+    let crc = crc_fast::crc32_iscsi(&copy[21..]);
     copy[17..21].copy_from_slice(&crc.to_be_bytes());
     copy.into()
 }

@@ -9,7 +9,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::Job;
 
-const THREADS: usize = 8;
+const THREADS: usize = 4;
 
 /// None where the system gives no more threads.
 static WORKERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
