@@ -49,7 +49,9 @@ pub(crate) struct Committer {
 /// How far the present group has come.
 enum Stage {
     Idle,
+    /// The frame is written.
     Written(Group),
+    /// The frame and the extents are durable.
     Synced(Group),
     Applied(Group, Vec<AppliedRun>),
     /// A stage was begun and did not end: it panicked. Whoever comes next must not begin another group.
@@ -107,8 +109,13 @@ impl Committer {
                 result
             }
             Stage::Written(group) => {
-                let skip = group.runs.is_empty() || planted(Planted::PublishBeforeSync);
-                let result = if skip { Ok(()) } else { self.sync(&group.runs) };
+                let result = if group.runs.is_empty() {
+                    Ok(())
+                } else if planted(Planted::PublishBeforeSync) {
+                    write_unsynced(&group.runs)
+                } else {
+                    self.sync(&group.runs)
+                };
                 self.stage = Stage::Synced(group);
                 result.map_err(|error| format!("write or sync failed: {error}"))
             }
@@ -252,13 +259,9 @@ impl Committer {
         let new = || extents().map(|(_, file)| file).filter(|file| !file.is_name_durable());
         // Its log's, and the one that holds that.
         let directories: BTreeSet<&Path> = new().flat_map(|file| file.path.ancestors().skip(1).take(2)).collect();
-        let (journal, counters) = (&mut self.journal, &self.shared.counters);
-        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| {
-            let begun = Instant::now();
-            journal.sync()?;
-            counters.note_sync(begun.elapsed());
-            Ok(())
-        })];
+        let begun = Instant::now();
+        let journal = &mut self.journal;
+        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| journal.sync())];
         jobs.extend(extents().map(|(run, file)| -> Job<'_> { Box::new(move || extent::commit(run, file)) }));
         if !planted(Planted::ExtentNameUnsynced) {
             jobs.extend(
@@ -267,8 +270,9 @@ impl Committer {
                     .map(|dir| -> Job<'_> { Box::new(move || disk.sync_dir(dir)) }),
             );
         }
-        disk.run_all(jobs)?;
+        disk.run_few(jobs)?;
         new().for_each(|file| file.note_name_durable());
+        self.shared.counters.note_sync(begun.elapsed());
         self.synced_lsn = self.lsn;
         Ok(())
     }
@@ -382,6 +386,14 @@ impl Committer {
     }
 }
 
+/// The planted bug: what is published is on no disk yet.
+fn write_unsynced(runs: &[Run]) -> io::Result<()> {
+    let extents = runs.iter().filter_map(|run| Some((run, run.extent.as_ref()?)));
+    extents
+        .into_iter()
+        .try_for_each(|(run, extent)| extent::write(run, &extent.file))
+}
+
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets
 /// its index into memory, because publishing will add to it.
 fn open_active(
@@ -403,12 +415,16 @@ fn open_active(
         )
     };
     let Some(segment) = known else {
-        if let Some((base, file)) = last
-            && file.open_to_seal(&*shared.disk)?.is_some()
-        {
-            sealed.push(((part.log, base), file));
+        let Some((base, last)) = last else {
+            return create_segment(shared, part);
+        };
+        let is_open = last.open_to_seal(&*shared.disk)?.is_some();
+        let created = create_segment(shared, part)?;
+        created.note_follows(&last);
+        if is_open {
+            sealed.push(((part.log, base), last));
         }
-        return create_segment(shared, part);
+        return Ok(created);
     };
     segment.file.handles(&*shared.disk, Open::ReadWrite)?;
     if matches!(segment.index, IndexState::Stored) {
@@ -461,7 +477,7 @@ fn write_run(shared: &Shared, part: &Part, file: &Arc<SegmentFile>, at: usize, b
     handles.writer.write_at(bytes, u64::from(part.position) + at as u64)?;
     shared.spend(bytes.len() as u64);
     file.note_written(bytes.len() as u64);
-    file.note_unread(u64::from(part.length));
+    file.note_grown(u64::from(part.length));
     let key = (part.log, part.segment_base);
     shared.dirty.lock().segments.insert(key, file.clone());
     Ok(())

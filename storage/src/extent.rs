@@ -73,20 +73,16 @@ fn encoded_headers(run: &Run) -> Vec<[u8; HEADER_LEN]> {
 /// Writes a run to its open segment and makes it durable, but for the withheld byte. Not by the description that the
 /// checkpoint syncs by: a failure is told only once to each.
 pub(crate) fn commit(run: &Run, segment: &SegmentFile) -> io::Result<()> {
-    let handles = segment.open_handles().ok_or_else(|| io::Error::other("closed"));
-    let durable = handles.and_then(|handles| {
-        write(&*handles.writer, run, segment.is_unread())?;
-        if planted(Planted::ExtentUnsynced) {
-            return Ok(());
-        }
-        handles.writer.sync_data()
-    });
-    durable.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", segment.path.display())))
+    write(run, segment)?;
+    if planted(Planted::ExtentUnsynced) {
+        return Ok(());
+    }
+    writer(segment)?.sync_data().map_err(named(segment))
 }
 
-/// Writes it from the memory in which its batches came. What nobody reads soon goes past the page cache, but for the block that
+/// Writes it from the memory in which its batches came. What nobody reads soon goes past the page cache, but for the page that
 /// is written again for the withheld byte.
-fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::Result<()> {
+pub(crate) fn write(run: &Run, segment: &SegmentFile) -> io::Result<()> {
     let mut headers = encoded_headers(run);
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
         && !planted(Planted::ExtentShownEarly)
@@ -97,11 +93,21 @@ fn write(segment: &dyn DiskFile, run: &Run, is_unread: bool) -> io::Result<()> {
     let pieces: Vec<&[u8]> = batches
         .flat_map(|(header, batch)| [&header[..], &batch.payload])
         .collect();
-    let position = u64::from(run.part.position);
-    match is_unread {
-        true => segment.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1),
-        false => segment.write_pieces_at(&pieces, position),
-    }
+    let (writer, position) = (writer(segment)?, u64::from(run.part.position));
+    let written = match segment.is_unread() {
+        true => writer.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1),
+        false => writer.write_pieces_at(&pieces, position),
+    };
+    written.map_err(named(segment))
+}
+
+fn writer(segment: &SegmentFile) -> io::Result<Arc<dyn DiskFile>> {
+    let handles = segment.open_handles().ok_or_else(|| io::Error::other("closed"));
+    handles.map(|handles| handles.writer).map_err(named(segment))
+}
+
+fn named(segment: &SegmentFile) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", segment.path.display()))
 }
 
 /// What a segment has of an extent.

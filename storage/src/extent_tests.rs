@@ -8,8 +8,8 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::batch::BatchBuilder;
 use crate::clock::ManualClock;
-use crate::disk::{RealDisk, SimulatedDisk};
 use crate::disk::simulated::{Fault, Operation};
+use crate::disk::{RealDisk, SimulatedDisk};
 use crate::engine::Engine;
 use crate::error::OpenError;
 use crate::inspect::Directory;
@@ -35,10 +35,14 @@ fn try_open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
 }
 
 fn append(log: LogId, value_bytes: usize) -> Append {
+    append_value(log, vec![b'v'; value_bytes])
+}
+
+fn append_value(log: LogId, value: Vec<u8>) -> Append {
     let mut builder = BatchBuilder::new();
     builder.push(Record {
         key: None,
-        value: Some(vec![b'v'; value_bytes].into()),
+        value: Some(value.into()),
         headers: vec![],
         timestamp_ms: 1,
     });
@@ -143,8 +147,11 @@ fn what_is_not_acknowledged_is_no_batch_behind_the_end() {
     let (disk, logs) = disk();
     let engine = open(&disk);
     submit(&engine, vec![append(logs[0], 3000)], vec![]);
-    // Written, not synced; the process dies, and the frame with it.
+    // Written and synced; the process dies, and the frame is lost.
     engine.commit_step();
+    let before = disk.paths()[&segment_path(logs[0])];
+    engine.commit_step();
+    assert!(disk.paths()[&segment_path(logs[0])] > before);
     let files = disk.files(|path| path.extension().is_some_and(|e| e == "journal"));
     drop(engine);
     let disk = disk.restart();
@@ -312,15 +319,20 @@ fn the_page_cache_is_for_those_who_read_soon() {
     assert!(file.is_unread(), "nobody has read it");
     file.note_read();
     assert!(!file.is_unread());
-    file.note_unread(31 << 20);
+    file.note_grown(31 << 20);
     assert!(!file.is_unread());
-    file.note_unread(1 << 20);
-    assert!(file.is_unread(), "nobody has for a while");
-    file.note_read();
-    assert!(!file.is_unread());
+    let next = SegmentFile::new("/data/logs/1/1.log".into());
+    next.note_follows(&file);
+    assert!(!next.is_unread());
+    for file in [file, next] {
+        file.note_grown(1 << 20);
+        assert!(file.is_unread(), "nobody has for a while");
+        file.note_read();
+        assert!(!file.is_unread());
+    }
 }
 
-/// By the machine's disk, past its page cache where it can be done.
+/// By the machine's disk, past its page cache where it can be done, and through it.
 #[test]
 fn what_nobody_reads_soon_is_read_later_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -328,30 +340,47 @@ fn what_nobody_reads_soon_is_read_later_all_the_same() {
         let options = Options::new(dir.path());
         Engine::open(Arc::new(RealDisk), Arc::new(ManualClock::new(1)), options).unwrap()
     };
+    let value = |log: LogId, offset: usize| -> Vec<u8> {
+        let size = [300_000, 1, 262_144, 2_500_000, 4_000, 700_001][offset % 6] + log as usize;
+        (0..size).map(|at| (at * 7 + offset + log as usize) as u8).collect()
+    };
     let mut engine = open();
     submit(&engine, vec![], vec![create("t", 3)]);
     commit(&engine);
     let logs = topic(&engine, "t").partitions.clone();
-    let sizes = [300_000, 1, 262_144, 2_500_000, 4_000, 700_001];
-    for (round, size) in sizes.iter().enumerate() {
-        let appends = logs.iter().map(|log| append(*log, size + *log as usize)).collect();
-        submit(&engine, appends, vec![]);
+    let segment = |engine: &Engine, log| engine.shared.state.read().logs[&log].segments[0].file.clone();
+    let check = |engine: &Engine, log, offset| {
+        let data = engine.read(log, offset as i64, 1).unwrap().data;
+        let records = decode_batch(&data, 4 << 20).unwrap();
+        assert!(
+            *records[0].value.as_ref().unwrap() == value(log, offset),
+            "{offset} of {log}"
+        );
+    };
+    const COUNT: usize = 24;
+    for offset in 0..COUNT {
+        let appends = logs.iter().map(|log| append_value(*log, value(*log, offset)));
+        submit(&engine, appends.collect(), vec![]);
         commit(&engine);
-        if round == 3 {
+        for log in &logs {
+            // Each of them is at times read, and at times not.
+            let file = segment(&engine, *log);
+            match (offset + *log as usize) % 5 {
+                0 => check(&engine, *log, offset),
+                1 => check(&engine, *log, offset / 2),
+                2 => file.note_grown(32 << 20),
+                _ => {}
+            }
+        }
+        if offset % 10 == 7 {
             drop(engine);
             engine = open();
         }
     }
-    let counted = engine.stats().extent_bytes;
-    assert!(counted > 3 * 700_000, "{counted}");
-    for read_again in [false, true] {
+    assert!(segment(&engine, logs[0]).is_unread() != segment(&engine, logs[1]).is_unread());
+    for _ in 0..2 {
         for log in &logs {
-            for (offset, size) in sizes.iter().enumerate() {
-                let data = engine.read(*log, offset as i64, 1).unwrap().data;
-                let records = decode_batch(&data, 4 << 20).unwrap();
-                let value = records[0].value.as_ref().unwrap();
-                assert_eq!(value.len(), size + *log as usize, "{read_again}");
-            }
+            (0..COUNT).for_each(|offset| check(&engine, *log, offset));
         }
         drop(engine);
         engine = open();

@@ -242,6 +242,7 @@ impl Shared {
         max_bytes: usize,
         buffers: &Arc<Buffers>,
     ) -> Result<Bytes, ReadError> {
+        start.segment.file.note_read();
         let file = self.open_reader(log, start)?;
         let end = start.next_base.unwrap_or(start.high_watermark);
         // The index leads to a place before the first batch.
@@ -301,7 +302,6 @@ impl Shared {
     }
 
     pub(crate) fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
-        start.segment.file.note_read();
         let file = start.segment.file.reader(&*self.disk);
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }

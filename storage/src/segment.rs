@@ -28,7 +28,7 @@ pub(crate) struct SegmentFile {
     name_durable: AtomicBool,
     /// Written since the last sync began.
     unsynced_bytes: AtomicU64,
-    /// Written since anybody read any of it, or as if that were long ago.
+    /// How much the log has grown since anybody read of the segment that was its last. From [`UNREAD_BYTES`] on nobody does.
     unread_bytes: AtomicU64,
 }
 
@@ -53,7 +53,6 @@ impl SegmentFile {
             handles: Mutex::new(None),
             name_durable: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
-            // Until somebody reads, nobody does.
             unread_bytes: AtomicU64::new(UNREAD_BYTES),
         }
     }
@@ -78,12 +77,18 @@ impl SegmentFile {
         self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The segment has grown by so much.
-    pub fn note_unread(&self, bytes: u64) {
+    /// It has grown by so much.
+    pub fn note_grown(&self, bytes: u64) {
         self.unread_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Somebody reads published records of it.
+    /// The log goes on in it: who read the one before reads on.
+    pub fn note_follows(&self, before: &Self) {
+        let bytes = before.unread_bytes.load(Ordering::Relaxed);
+        self.unread_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A consumer reads of it.
     pub fn note_read(&self) {
         self.unread_bytes.store(0, Ordering::Relaxed);
     }

@@ -46,9 +46,9 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Bytes of segments that the scrub has checked.
     pub scrubbed_bytes: u64,
-    /// Time spent in syncs of groups, in microseconds.
+    /// Time that groups took to become durable (syncs, and the writing of large runs), in microseconds.
     pub sync_us: u64,
-    /// Syncs of groups by duration; bounds in [`SYNC_BUCKETS_US`].
+    /// The same by duration; bounds in [`SYNC_BUCKETS_US`].
     pub sync_buckets: Vec<u64>,
 }
 

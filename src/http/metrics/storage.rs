@@ -104,7 +104,7 @@ impl Collector for StorageMetrics {
         let sync = SyncTimes(stats);
         let encoder = to.0.encode_descriptor(
             "journal_sync",
-            "Time of the syncs of groups",
+            "Time that groups took to become durable: their syncs, and the writing of large runs",
             Some(&Unit::Seconds),
             sync.metric_type(),
         )?;

@@ -1,5 +1,5 @@
 //! Writes past the page cache (`O_DIRECT`), of what is synced at once and read by nobody soon. A small write and its sync
-//! take a tenth less time so, and two thirds of the CPU time; a large one takes half of it.
+//! take a tenth less time so, and two thirds of the CPU time; a large one takes half of the CPU time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
+use rustix::param::page_size;
 
 /// Position, length and memory must be multiples of the device's block size, which is this or less.
 const BLOCK_BYTES: usize = 4096;
@@ -26,22 +27,24 @@ impl DirectFile {
         options.open(path).ok().map(Self)
     }
 
-    /// Writes so many bytes of `source`, and zeros behind them up to the end of the last block. `InvalidInput` says that this
-    /// cannot be done here.
-    pub fn write_at(&self, source: &mut impl Read, mut len: usize, mut pos: u64) -> io::Result<()> {
+    /// Writes so many bytes of `source`, and zeros behind them up to the end of the last block. False if the file system has no
+    /// such writes, or wants larger blocks than ours, which it says before it writes anything.
+    pub fn write_at(&self, source: &mut impl Read, len: usize, pos: u64) -> io::Result<bool> {
         with_room(|room| {
-            while len > 0 {
-                let written = len.min(ROOM_BYTES);
-                let blocks = room.get_mut(..written.next_multiple_of(BLOCK_BYTES));
-                let blocks = blocks.ok_or(io::ErrorKind::InvalidInput)?;
-                let (front, behind) = blocks.split_at_mut(written);
+            let mut done = 0;
+            while done < len {
+                let more = (len - done).min(ROOM_BYTES);
+                let blocks = room.get_mut(..more.next_multiple_of(BLOCK_BYTES)).unwrap_or_default();
+                let (front, behind) = blocks.split_at_mut(more);
                 source.read_exact(front)?;
                 behind.fill(0);
-                self.0.write_all_at(blocks, pos)?;
-                len -= written;
-                pos = pos.saturating_add(written as u64);
+                match self.0.write_all_at(blocks, pos.saturating_add(done as u64)) {
+                    Err(error) if done == 0 && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+                    written => written?,
+                }
+                done += more;
             }
-            Ok(())
+            Ok(true)
         })
     }
 }
@@ -58,12 +61,17 @@ fn with_room<T>(write: impl FnOnce(&mut [u8]) -> T) -> T {
     outcome
 }
 
-/// Writes the pieces one behind the other: whole blocks past the page cache; through it what comes before them, at least
-/// `cached_bytes`, and what comes behind. False if this cannot be done here; some of it may stand there then.
+/// Writes the pieces one behind the other: whole pages past the page cache; through it what comes before them, at least
+/// `cached_bytes`, and what comes behind. Pages, so that none has both: a reader of one might keep the other as it was. False if
+/// this cannot be done here; no more than what comes before them is written then.
+///
+/// It opens a description of its own, for a few microseconds: to keep one for each segment would leave files for fewer partitions.
 pub(super) fn write_run_at(file: &File, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<bool> {
-    let block = BLOCK_BYTES as u64;
-    let end = pos + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-    let (from, to) = ((pos + cached_bytes).next_multiple_of(block), end - end % block);
+    let page = page_size().max(BLOCK_BYTES) as u64;
+    let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let end = pos.saturating_add(len);
+    let from = pos.saturating_add(cached_bytes).next_multiple_of(page);
+    let to = end - end % page;
     if from >= to {
         return Ok(false);
     }
@@ -81,9 +89,8 @@ pub(super) fn write_run_at(file: &File, pieces: &[&[u8]], pos: u64, cached_bytes
     };
     // In order: a reader must not find a hole, and keep it in the page cache.
     through_cache(&mut source, from - pos, pos)?;
-    match direct.write_at(&mut source, (to - from) as usize, from) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
-        written => written?,
+    if !direct.write_at(&mut source, (to - from) as usize, from)? {
+        return Ok(false);
     }
     through_cache(&mut source, end - to, to)?;
     Ok(true)

@@ -53,10 +53,12 @@ pub trait Disk: Send + Sync {
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
-    /// Does many things, none of which needs another one done before. A real disk does several at a time: a file system
-    /// makes many concurrent syncs durable at once. Fails with the first error, when all are done.
-    fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
-        jobs.into_iter().try_for_each(|job| job())
+    /// Does many things, in any order. A real disk does several at a time: a file system makes many concurrent syncs durable
+    /// at once. Fails with the first error, when all are done.
+    fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()>;
+    /// The same of a few things for which somebody waits.
+    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        self.run_all(jobs)
     }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.

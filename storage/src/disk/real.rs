@@ -97,6 +97,10 @@ impl Disk for RealDisk {
         workers::run_all(jobs)
     }
 
+    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        workers::run_few(jobs)
+    }
+
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
         let kind = statfs(dir).map_err(|e| named("statfs", dir)(e.into()))?.f_type;
         // Others may lie above another one, and not hear of its failures.
@@ -236,13 +240,13 @@ impl DiskFile for RealFile {
         let Direct::Usable(file) = &mut *direct else {
             return self.write_at(buf, pos);
         };
-        match file.write_at(&mut &*buf, buf.len(), pos) {
-            // The file system has no such writes, or wants larger blocks than ours, which it says before it writes anything.
-            Err(error) if is_first && error.kind() == io::ErrorKind::InvalidInput => {
+        match file.write_at(&mut &*buf, buf.len(), pos)? {
+            true => Ok(()),
+            false if is_first => {
                 *direct = Direct::Unusable;
                 self.write_at(buf, pos)
             }
-            written => written,
+            false => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -311,6 +315,8 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use rustix::param::page_size;
+
     use super::*;
 
     fn directory() -> tempfile::TempDir {
@@ -421,6 +427,7 @@ mod tests {
         let path = dir.path().join("file");
         let file = RealDisk.open(&path, Open::CreateNew).unwrap();
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let kind = statfs(dir.path()).unwrap().f_type as u32;
         let mut expected = vec![0xff; 3_100_000];
         for (pos, len) in [
             (0, 3_000_000),
@@ -442,6 +449,11 @@ mod tests {
                 pieces.push(&[]);
                 pieces.extend(rest.chunks(100_003));
                 file.write_run_at(&pieces, pos as u64, cached_bytes).unwrap();
+                let has_pages = (pos + cached_bytes as usize).next_multiple_of(page_size()) + page_size() <= pos + len;
+                if has_pages && [EXT4, XFS].contains(&kind) {
+                    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                    assert!(direct::write_run_at(&file, &pieces, pos as u64, cached_bytes).unwrap());
+                }
                 expected[pos..pos + len].copy_from_slice(run);
                 file.sync_data().unwrap();
                 let mut there = vec![0; expected.len() + 1];

@@ -1,5 +1,4 @@
-//! Threads that wait for the disk, so that it has several things to do at a time. They stay: to begin one takes longer than
-//! many a sync, and large runs come a thousand times a second.
+//! Threads that wait for the disk, so that it has several things to do at a time.
 
 use std::io;
 use std::sync::LazyLock;
@@ -9,36 +8,77 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::Job;
 
-const THREADS: usize = 4;
+/// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
+const MAX_JOBS_AT_ONCE: usize = 64;
 
-/// None where the system gives no more threads.
-static WORKERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
-    let builder = ThreadPoolBuilder::new().num_threads(THREADS);
-    builder.thread_name(|number| format!("riverlog-disk-{number}")).build().ok()
+/// For a few jobs, with the one who has them. More spend more time looking for work than they save.
+const WORKERS: usize = 4;
+
+/// They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a second. Checkpoints do not
+/// use them, whose many jobs those would wait for. None where the system gives no more threads.
+static STANDING_BY: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let builder = ThreadPoolBuilder::new().num_threads(WORKERS);
+    let built = builder.thread_name(|number| format!("riverlog-disk-{number}")).build();
+    built
+        .inspect_err(|error| tracing::warn!("large runs are written one after the other: {error}"))
+        .ok()
 });
 
-/// Does the first here and the others elsewhere. Fails with the first error, when all are done.
-pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
-    let outcome = Mutex::new(Ok(()));
-    let work = |job: Job<'_>| {
+/// The first error of many jobs.
+struct Outcome(Mutex<io::Result<()>>);
+
+impl Outcome {
+    fn of(&self, job: Job<'_>) {
         if let Err(error) = job() {
-            let mut outcome = outcome.lock();
+            let mut outcome = self.0.lock();
             if outcome.is_ok() {
                 *outcome = Err(error);
             }
         }
+    }
+}
+
+/// Does them by as many threads as there are jobs, up to a limit.
+pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
+    let threads = MAX_JOBS_AT_ONCE.min(jobs.len());
+    let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Outcome(Mutex::new(Ok(()))));
+    let work = || {
+        loop {
+            let next = jobs.lock().next();
+            let Some(job) = next else { break };
+            outcome.of(job);
+        }
     };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no more threads, fewer do the work.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    outcome.0.into_inner()
+}
+
+/// Does the first here and the others by threads that are there already.
+pub(super) fn run_few(jobs: Vec<Job<'_>>) -> io::Result<()> {
+    let outcome = Outcome(Mutex::new(Ok(())));
     let mut jobs = jobs.into_iter();
     let (first, others) = (jobs.next(), jobs);
-    match &*WORKERS {
-        Some(workers) if others.len() > 0 => workers.in_place_scope(|scope| {
-            let work = &work;
-            others.for_each(|job| scope.spawn(move |_| work(job)));
-            first.into_iter().for_each(work);
+    let workers = match others.len() {
+        0 => None,
+        _ => STANDING_BY.as_ref(),
+    };
+    match workers {
+        Some(workers) => workers.in_place_scope(|scope| {
+            let outcome = &outcome;
+            others.for_each(|job| scope.spawn(move |_| outcome.of(job)));
+            first.into_iter().for_each(|job| outcome.of(job));
         }),
-        _ => first.into_iter().chain(others).for_each(work),
+        None => first.into_iter().chain(others).for_each(|job| outcome.of(job)),
     }
-    outcome.into_inner()
+    outcome.0.into_inner()
 }
 
 #[cfg(test)]
@@ -49,22 +89,34 @@ mod tests {
 
     use super::*;
 
+    const FEW: Run = |jobs| run_few(jobs);
+    const ALL: Run = |jobs| run_all(jobs);
+    type Run = fn(Vec<Job<'_>>) -> io::Result<()>;
+
     #[test]
     fn as_many_are_done_at_a_time_as_there_are_threads() {
-        let together = Barrier::new(THREADS + 1);
+        assert!(STANDING_BY.is_some());
+        together(WORKERS + 1, run_few);
+        together(MAX_JOBS_AT_ONCE, run_all);
+        run_few(vec![]).unwrap();
+        run_all(vec![]).unwrap();
+    }
+
+    /// None ends before all have begun.
+    fn together(count: usize, run: impl FnOnce(Vec<Job<'_>>) -> io::Result<()>) {
+        let together = Barrier::new(count);
         let job = || -> Job<'_> {
             Box::new(|| {
                 together.wait();
                 Ok(())
             })
         };
-        run_all((0..=THREADS).map(|_| job()).collect()).unwrap();
-        run_all(vec![]).unwrap();
+        run((0..count).map(|_| job()).collect()).unwrap();
     }
 
     #[test]
     fn all_are_done_whatever_fails_and_the_first_error_is_told() {
-        for count in [1, 2, 100] {
+        for (count, run) in [(1, FEW), (2, FEW), (100, FEW), (1, ALL), (100, ALL)] {
             let done = AtomicUsize::new(0);
             let job = |number: usize| -> Job<'_> {
                 let done = &done;
@@ -76,7 +128,7 @@ mod tests {
                     }
                 })
             };
-            let error = run_all((0..count).map(job).collect()).unwrap_err();
+            let error = run((0..count).map(job).collect()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
             assert_eq!(done.into_inner(), count);
         }
@@ -92,7 +144,7 @@ mod tests {
                     false => Ok(()),
                 })
             };
-            let all = || run_all((0..3).map(job).collect());
+            let all = || run_few((0..3).map(job).collect());
             assert!(std::panic::catch_unwind(all).is_err());
         }
     }

@@ -23,11 +23,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use self::content::{Content, PAGE_LEN};
 use self::names::{Directories, Node, ROOT};
-use super::{DirectoryLock, Disk, DiskFile, FileSystem, Open};
+use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
 
 /// The kinds of call that change a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -653,6 +654,13 @@ impl Disk for SimulatedDisk {
             // As Linux does (`errseq_sample`): of what nobody was told of, this one will be.
             told: AtomicU64::new(state.errors_told),
         })))
+    }
+
+    fn run_all(&self, mut jobs: Vec<Job<'_>>) -> io::Result<()> {
+        jobs.shuffle(&mut self.state.lock().rng);
+        // All are done, whichever fails.
+        let outcomes: Vec<io::Result<()>> = jobs.into_iter().map(|job| job()).collect();
+        outcomes.into_iter().collect()
     }
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
