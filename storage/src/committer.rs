@@ -388,10 +388,8 @@ impl Committer {
 
 /// The planted bug: what is published is on no disk yet.
 fn write_unsynced(runs: &[Run]) -> io::Result<()> {
-    let extents = runs.iter().filter_map(|run| Some((run, run.extent.as_ref()?)));
-    extents
-        .into_iter()
-        .try_for_each(|(run, extent)| extent::write(run, &extent.file))
+    let mut extents = runs.iter().filter_map(|run| Some((run, run.extent.as_ref()?)));
+    extents.try_for_each(|(run, extent)| extent::write(run, &extent.file))
 }
 
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets

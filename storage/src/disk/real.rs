@@ -237,7 +237,7 @@ impl DiskFile for RealFile {
         if is_first {
             *direct = DirectFile::of(&self.file).map_or(Direct::Unusable, Direct::Usable);
         }
-        let Direct::Usable(file) = &mut *direct else {
+        let Direct::Usable(file) = &*direct else {
             return self.write_at(buf, pos);
         };
         match file.write_at(&mut &*buf, buf.len(), pos)? {
