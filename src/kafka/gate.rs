@@ -38,7 +38,7 @@ impl Default for Limits {
             request_bytes: 256 * MIB,
             response_bytes: 256 * MIB,
             idle_timeout: Duration::from_secs(600),
-            max_pipelined: 64,
+            max_pipelined: 128,
         }
     }
 }

@@ -367,12 +367,11 @@ async fn a_waiting_fetch_ends_in_time_with_what_there_is_or_when_the_topic_goes(
     assert_eq!(response.responses[0].partitions[0].error_code, 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_is_cut_when_the_broker_ends() {
-    let broker = TestBroker::with_topic(1).await;
+/// A client that was sent some of an answer that is larger than the system's buffers between the two.
+async fn client_that_does_not_read(broker: &TestBroker) -> Client {
+    broker.create_topic(1).await;
     let mut client = broker.client().await;
     let value = "x".repeat(900_000);
-    // More than the system's buffers between the two hold.
     for _ in 0..30 {
         assert_eq!(client.produce(batch(&[&value])).await.0, 0);
     }
@@ -380,6 +379,29 @@ async fn a_client_that_does_not_read_is_cut_when_the_broker_ends() {
     all.max_bytes = i32::MAX;
     client.send(12, &all).await;
     assert_eq!(client.stream.peek(&mut [0]).await.unwrap(), 1, "the answer comes");
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_after_the_time_that_it_may_be_idle() {
+    let limits = Limits {
+        idle_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let broker = TestBroker::start_with(limits).await;
+    let mut client = client_that_does_not_read(&broker).await;
+    for _ in 0..2 {
+        // Each is there for as long.
+        assert!(broker.client().await.is_closed().await);
+    }
+    let read = client.frame().await;
+    assert!(read.is_none(), "the answer was sent to its end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_when_the_broker_ends() {
+    let broker = TestBroker::start().await;
+    let mut client = client_that_does_not_read(&broker).await;
     broker.shutdown.request();
     tokio::time::timeout(PATIENCE, broker.serving).await.unwrap().unwrap();
     let read = client.frame().await;
