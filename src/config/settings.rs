@@ -111,7 +111,7 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", env = "RIVERLOG_KAFKA_RESPONSE_MEMORY_BYTES")]
     pub kafka_response_memory_bytes: Option<u64>,
 
-    /// A Kafka connection that asks nothing for this long is closed, in milliseconds [default: 600000]
+    /// A Kafka connection that asks nothing, or takes nothing of a large answer, for this long is closed, in milliseconds [default: 600000]
     #[arg(long, value_name = "MS", env = "RIVERLOG_KAFKA_IDLE_TIMEOUT_MS")]
     pub kafka_idle_timeout_ms: Option<u64>,
 

@@ -23,7 +23,8 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Records read for responses that are not sent yet. Beyond this fetches wait.
     pub response_bytes: usize,
-    /// A connection that asks nothing for this long is closed; as Kafka's `connections.max.idle.ms`.
+    /// A connection that asks nothing for this long, or takes nothing of a large response, is closed; as Kafka's
+    /// `connections.max.idle.ms`.
     pub idle_timeout: Duration,
     /// Produce requests of one connection that may be under way at once.
     pub max_pipelined: usize,
