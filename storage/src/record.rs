@@ -1,7 +1,5 @@
 //! Records inside a batch (format v2): writing them, walking them, reading them back.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use crate::batch::{BatchError, BatchHeader, HEADER_LEN};
@@ -81,7 +79,7 @@ fn decode_payload(
     let mut walker = RecordWalker::new(payload).limited(max_decompressed_bytes);
     let possible = (payload.len() / SMALLEST_RECORD_LEN).min(walker.max_parts_bytes / size_of::<StoredRecord>());
     let mut records = Vec::with_capacity(count.min(possible));
-    let slice = |range: Range<usize>| payload.slice(range);
+    let slice = |part: &[u8]| payload.slice_ref(part);
     for index in 0..header.record_count {
         let mut headers = Vec::new();
         let record = walker.next(|name, value| headers.push((slice(name), value.map(slice))));
@@ -156,18 +154,18 @@ pub fn decode_all(data: &Bytes, from_offset: i64, max_decompressed_bytes: usize)
     Ok(all)
 }
 
-/// Where the parts of one record stand in the payload.
-pub(crate) struct RecordParts {
+/// The parts of one record.
+pub(crate) struct RecordParts<'a> {
     pub timestamp_delta: i64,
     pub offset_delta: i32,
-    pub key: Option<Range<usize>>,
-    pub value: Option<Range<usize>>,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
 }
 
 /// Steps through an uncompressed payload without copying or allocating.
 pub(crate) struct RecordWalker<'a> {
-    payload: &'a [u8],
-    pos: usize,
+    /// What comes behind the last record.
+    rest: Fields<'a>,
     /// What the records and headers so far take in memory when decoded, and what they may take.
     parts_bytes: usize,
     max_parts_bytes: usize,
@@ -178,8 +176,7 @@ type Reason = &'static str;
 impl<'a> RecordWalker<'a> {
     pub fn new(payload: &'a [u8]) -> Self {
         Self {
-            payload,
-            pos: 0,
+            rest: Fields(payload),
             parts_bytes: 0,
             max_parts_bytes: usize::MAX,
         }
@@ -193,41 +190,31 @@ impl<'a> RecordWalker<'a> {
     }
 
     /// The next record. Every length is checked against the record that holds it.
-    pub fn next(
-        &mut self,
-        mut on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
-    ) -> Result<RecordParts, Reason> {
-        let length = self.varint(self.payload.len())?;
-        let length = usize::try_from(length).map_err(|_| "negative length")?;
-        let end = self.pos.saturating_add(length);
-        if end > self.payload.len() {
-            return Err("longer than the batch");
-        }
-        self.pos += 1; // Attributes; none is defined.
-        if self.pos > end {
-            return Err("shorter than its fields");
-        }
-        let timestamp_delta = self.varlong(end)?;
-        let offset_delta = self.varint(end)?;
-        let key = self.sized(end)?;
-        let value = self.sized(end)?;
-        let header_count = self.varint(end)?;
-        if header_count < 0 {
-            return Err("negative header count");
-        }
-        let headers_bytes = (header_count as usize).saturating_mul(size_of::<(Bytes, Option<Bytes>)>());
+    #[inline]
+    pub fn next(&mut self, mut on_header: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<RecordParts<'a>, Reason> {
+        let length = usize::try_from(self.rest.varint()?).map_err(|_| "negative length")?;
+        let (record, rest) = self.rest.0.split_at_checked(length).ok_or("longer than the batch")?;
+        self.rest.0 = rest;
+        // The first byte has attributes, of which none is defined.
+        let (_, fields) = record.split_first().ok_or("shorter than its fields")?;
+        let mut fields = Fields(fields);
+        let timestamp_delta = fields.varlong()?;
+        let offset_delta = fields.varint()?;
+        let key = fields.sized()?;
+        let value = fields.sized()?;
+        let header_count = usize::try_from(fields.varint()?).map_err(|_| "negative header count")?;
+        let headers_bytes = header_count.saturating_mul(size_of::<(Bytes, Option<Bytes>)>());
         let record_bytes = headers_bytes.saturating_add(size_of::<StoredRecord>());
         self.parts_bytes = self.parts_bytes.saturating_add(record_bytes);
         if self.parts_bytes > self.max_parts_bytes {
             return Err("too many records and headers to hold in memory");
         }
-        // Each header takes two bytes at least, so a count that lies runs into `end` soon.
+        // Each header takes two bytes at least, so a count that lies comes to the end of the record soon.
         for _ in 0..header_count {
-            let name = self.sized(end)?.ok_or("header without a name")?;
-            let value = self.sized(end)?;
-            on_header(name, value);
+            let name = fields.sized()?.ok_or("header without a name")?;
+            on_header(name, fields.sized()?);
         }
-        if self.pos != end {
+        if !fields.0.is_empty() {
             return Err("longer than its fields");
         }
         Ok(RecordParts {
@@ -240,7 +227,7 @@ impl<'a> RecordWalker<'a> {
 
     /// Says whether the payload ends where its last record does.
     pub fn finish(&self, record_count: i32) -> Result<(), BatchError> {
-        if self.pos == self.payload.len() {
+        if self.rest.0.is_empty() {
             return Ok(());
         }
         Err(BatchError::BadRecord {
@@ -248,68 +235,72 @@ impl<'a> RecordWalker<'a> {
             reason: "bytes behind the last record",
         })
     }
+}
 
+/// The fields of a record that have not been read yet. A record has seven, so that small records are mostly this work.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
     /// A field with its length before it; -1 is null.
-    fn sized(&mut self, end: usize) -> Result<Option<Range<usize>>, Reason> {
-        let length = self.varint(end)?;
+    #[inline]
+    fn sized(&mut self) -> Result<Option<&'a [u8]>, Reason> {
+        let length = self.varint()?;
         if length == -1 {
             return Ok(None);
         }
         let length = usize::try_from(length).map_err(|_| "negative field length")?;
-        let field = self.pos..self.pos.saturating_add(length);
-        if field.end > end {
-            return Err("field longer than the record");
-        }
-        self.pos = field.end;
+        let (field, rest) = self.0.split_at_checked(length).ok_or("field longer than the record")?;
+        self.0 = rest;
         Ok(Some(field))
     }
 
-    fn varint(&mut self, end: usize) -> Result<i32, Reason> {
-        let raw = self.unsigned(end, 5)?;
+    #[inline]
+    fn varint(&mut self) -> Result<i32, Reason> {
+        let raw = self.unsigned(5)?;
         let raw = u32::try_from(raw).map_err(|_| "varint too large")?;
         Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
     }
 
-    fn varlong(&mut self, end: usize) -> Result<i64, Reason> {
-        let raw = self.unsigned(end, 10)?;
+    #[inline]
+    fn varlong(&mut self) -> Result<i64, Reason> {
+        let raw = self.unsigned(10)?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
-    /// A record has seven of them, and nearly all are of one byte or two.
+    /// Nearly all are of one byte or two.
     #[inline]
-    fn unsigned(&mut self, end: usize, max_bytes: usize) -> Result<u64, Reason> {
-        match self.payload.get(self.pos..end) {
-            Some(&[only, ..]) if only < 0x80 => {
-                self.pos += 1;
+    fn unsigned(&mut self, max_bytes: usize) -> Result<u64, Reason> {
+        match *self.0 {
+            [only, ref rest @ ..] if only < 0x80 => {
+                self.0 = rest;
                 Ok(u64::from(only))
             }
-            Some(&[first, second, ..]) if second < 0x80 => {
-                self.pos += 2;
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.0 = rest;
                 Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
             }
-            field => self.long_unsigned(field.unwrap_or_default(), max_bytes),
+            _ => self.long_unsigned(max_bytes),
         }
     }
 
     #[cold]
-    fn long_unsigned(&mut self, field: &[u8], max_bytes: usize) -> Result<u64, Reason> {
+    fn long_unsigned(&mut self, max_bytes: usize) -> Result<u64, Reason> {
         let mut value = 0_u64;
-        for (index, byte) in field.iter().take(max_bytes).enumerate() {
+        let mut rest = self.0;
+        for shift in (0..).step_by(7).take(max_bytes) {
+            let (byte, behind) = rest.split_first().ok_or("varint cut off")?;
+            rest = behind;
             let bits = u64::from(byte & 0x7f);
-            let shift = index * 7;
             if shift == 63 && bits > 1 {
                 return Err("varint too large");
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                self.pos += index + 1;
+                self.0 = rest;
                 return Ok(value);
             }
         }
-        match field.len() < max_bytes {
-            true => Err("varint cut off"),
-            false => Err("varint too long"),
-        }
+        Err("varint too long")
     }
 }
 
@@ -380,7 +371,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn nothing(_: Range<usize>, _: Option<Range<usize>>) {}
+    fn nothing(_: &[u8], _: Option<&[u8]>) {}
 
     #[test]
     fn a_record_has_kafkas_bytes() {
@@ -403,20 +394,20 @@ mod tests {
             let mut out = Vec::new();
             put_varlong(&mut out, value);
             assert_eq!(varlong_len(value), out.len());
-            let mut walker = RecordWalker::new(&out);
-            assert_eq!(walker.varlong(out.len()).unwrap(), value);
-            assert_eq!(walker.pos, out.len());
+            let mut fields = Fields(&out);
+            assert_eq!(fields.varlong().unwrap(), value);
+            assert!(fields.0.is_empty());
         }
     }
 
     #[test]
     fn oversized_varints_are_refused() {
         let eleven = [0xff; 11];
-        assert!(RecordWalker::new(&eleven).varlong(11).is_err());
+        assert!(Fields(&eleven).varlong().is_err());
         let seventy_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03];
-        assert!(RecordWalker::new(&seventy_bits).varlong(10).is_err());
+        assert!(Fields(&seventy_bits).varlong().is_err());
         let thirty_three_bits = [0xff, 0xff, 0xff, 0xff, 0x1f];
-        assert!(RecordWalker::new(&thirty_three_bits).varint(5).is_err());
+        assert!(Fields(&thirty_three_bits).varint().is_err());
     }
 
     #[test]
@@ -438,7 +429,6 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut walker = RecordWalker::new(&bytes);
             while walker.next(nothing).is_ok() {}
-            prop_assert!(walker.pos <= bytes.len());
         }
     }
 }

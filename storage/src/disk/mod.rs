@@ -56,9 +56,10 @@ pub trait Disk: Send + Sync {
     /// Does many things, in any order. A real disk does several at a time: a file system makes many concurrent syncs durable
     /// at once. Fails with the first error, when all are done.
     fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()>;
-    /// The same of a few things for which somebody waits.
-    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
-        self.run_all(jobs)
+    /// The same of a few things for which somebody waits: one that is his own, and others.
+    fn run_few(&self, mine: Job<'_>, others: Vec<Job<'static>>) -> io::Result<()> {
+        let mine = std::iter::once(mine);
+        self.run_all(mine.chain(others.into_iter().map(|job| -> Job<'_> { job })).collect())
     }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.

@@ -97,8 +97,8 @@ impl Disk for RealDisk {
         workers::run_all(jobs)
     }
 
-    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
-        workers::run_few(jobs)
+    fn run_few(&self, mine: Job<'_>, others: Vec<Job<'static>>) -> io::Result<()> {
+        workers::run_few(mine, others)
     }
 
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
