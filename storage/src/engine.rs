@@ -24,7 +24,7 @@ use crate::frame::Salt;
 use crate::journal::Journal;
 use crate::manifest::Fence;
 use crate::options::Options;
-use crate::read::Fetched;
+use crate::read::{Fetched, Reach};
 use crate::recovery::{self, recover};
 use crate::retention;
 use crate::scrub::Place;
@@ -279,7 +279,7 @@ impl Engine {
 
     /// See [`crate::Storage::read`].
     pub fn read(&self, log: LogId, from: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
-        self.shared.read(log, from, max_bytes, &Buffers::none())
+        self.shared.read(log, from, max_bytes, &Buffers::none(), Reach::Disk)
     }
 
     /// See [`crate::Storage::ends`].

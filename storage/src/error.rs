@@ -153,6 +153,13 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// True if the read would have gone further than it was to: see [`crate::Reach`].
+    pub fn is_not_cached(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

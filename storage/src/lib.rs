@@ -78,7 +78,7 @@ pub use engine::Health;
 pub use error::{BackupError, OpenError, ReadError, RestoreError, WriteError};
 pub use manifest::Fence;
 pub use options::Options;
-pub use read::Fetched;
+pub use read::{Fetched, Reach};
 pub use restore::{Restore, RestoredFile, check_manifest, is_restorable};
 pub use shared::Published;
 pub use stats::{SYNC_BUCKETS_US, Stats};

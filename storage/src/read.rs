@@ -28,6 +28,15 @@ pub struct Fetched {
     pub high_watermark: i64,
 }
 
+/// How far a read goes for what it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Not to the disk: see [`ReadError::is_not_cached`].
+    PageCache,
+    /// As far as it must. Call it where blocking is allowed.
+    Disk,
+}
+
 /// Where a look-up begins: a segment, and a batch in it that lies at or before what is wanted.
 pub(crate) struct Start {
     pub segment: Segment,
@@ -50,10 +59,17 @@ enum Wanted {
 
 impl Shared {
     /// See [`crate::Storage::read`], and [`crate::Storage::read_with`].
-    pub fn read(&self, log: LogId, from: i64, max_bytes: usize, buffers: &Arc<Buffers>) -> Result<Fetched, ReadError> {
+    pub fn read(
+        &self,
+        log: LogId,
+        from: i64,
+        max_bytes: usize,
+        buffers: &Arc<Buffers>,
+        reach: Reach,
+    ) -> Result<Fetched, ReadError> {
         let mut from_segment = from;
         loop {
-            let Some(start) = self.find(log, Wanted::Offset(from_segment), from)? else {
+            let Some(start) = self.find(log, Wanted::Offset(from_segment), from, reach)? else {
                 let state = self.state.read();
                 let log = state.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
                 return Ok(Fetched {
@@ -62,7 +78,7 @@ impl Shared {
                     high_watermark: log.end,
                 });
             };
-            let data = self.collect(log, &start, from, max_bytes, buffers)?;
+            let data = self.collect(log, &start, from, max_bytes, buffers, reach)?;
             match start.next_base {
                 // Offsets may be missing at the end of a segment; then the next one has the batch.
                 Some(next) if data.is_empty() => from_segment = next,
@@ -78,12 +94,13 @@ impl Shared {
     }
 
     /// See [`crate::Storage::batch_size`].
-    pub fn batch_size(&self, log: LogId, from: i64) -> Result<usize, ReadError> {
+    pub fn batch_size(&self, log: LogId, from: i64, reach: Reach) -> Result<usize, ReadError> {
         let mut from_segment = from;
-        while let Some(start) = self.find(log, Wanted::Offset(from_segment), from)? {
-            let file = self.open_reader(log, &start)?;
+        while let Some(start) = self.find(log, Wanted::Offset(from_segment), from, reach)? {
+            let file = self.open_reader(log, &start, reach)?;
             let end = start.next_base.unwrap_or(start.high_watermark);
-            let mut walk = walk_from(&start, file, 0).wanted_from(from, end);
+            let walk = walk_from(&start, file, 0).within(reach);
+            let mut walk = walk.wanted_from(from, end);
             let header = walk.seek().map_err(|error| self.read_error(log, &start, error))?;
             match (header, start.next_base) {
                 (Some(header), _) => return Ok(header.size_bytes()),
@@ -98,10 +115,10 @@ impl Shared {
     pub fn batch_at_timestamp(&self, log: LogId, timestamp_ms: i64, from: i64) -> Result<Option<Bytes>, ReadError> {
         let mut from = from;
         loop {
-            let Some(start) = self.find(log, Wanted::Timestamp(timestamp_ms, from), from)? else {
+            let Some(start) = self.find(log, Wanted::Timestamp(timestamp_ms, from), from, Reach::Disk)? else {
                 return Ok(None);
             };
-            let file = self.open_reader(log, &start)?;
+            let file = self.open_reader(log, &start, Reach::Disk)?;
             let mut walk = walk_from(&start, file, 0);
             let failed = |error| self.read_error(log, &start, error);
             while let Some((header, bytes)) = walk.next().map_err(failed)? {
@@ -141,10 +158,10 @@ impl Shared {
 
     /// The largest timestamp of the batches from `offset` to the end of its segment.
     fn largest_timestamp_from(&self, log: LogId, offset: i64) -> Result<Option<i64>, ReadError> {
-        let Some(start) = self.find(log, Wanted::Offset(offset), offset)? else {
+        let Some(start) = self.find(log, Wanted::Offset(offset), offset, Reach::Disk)? else {
             return Ok(None);
         };
-        let file = self.open_reader(log, &start)?;
+        let file = self.open_reader(log, &start, Reach::Disk)?;
         let mut walk = walk_from(&start, file, 1 << 20);
         let mut largest = None;
         while let Some((header, _)) = walk.next().map_err(|error| self.read_error(log, &start, error))? {
@@ -156,7 +173,7 @@ impl Shared {
     }
 
     /// Finds where to begin. `None` if nothing is there: at the high watermark, or no such timestamp.
-    fn find(&self, log: LogId, wanted: Wanted, asked: i64) -> Result<Option<Start>, ReadError> {
+    fn find(&self, log: LogId, wanted: Wanted, asked: i64, reach: Reach) -> Result<Option<Start>, ReadError> {
         loop {
             let start = {
                 let state = self.state.read();
@@ -226,6 +243,9 @@ impl Shared {
                 }
                 start
             };
+            if reach == Reach::PageCache {
+                return Err(self.read_error(log, &start, WalkError::Io(io::ErrorKind::WouldBlock.into())));
+            }
             // The index is on the disk: fetch it outside of the lock, then look again.
             let loaded = start.segment.load_index(&*self.disk);
             let loaded = loaded.map_err(|source| self.read_error(log, &start, WalkError::Io(source)))?;
@@ -241,14 +261,15 @@ impl Shared {
         from: i64,
         max_bytes: usize,
         buffers: &Arc<Buffers>,
+        reach: Reach,
     ) -> Result<Bytes, ReadError> {
         start.segment.file.note_read();
-        let file = self.open_reader(log, start)?;
+        let file = self.open_reader(log, start, reach)?;
         let end = start.next_base.unwrap_or(start.high_watermark);
         // The index leads to a place before the first batch.
         let read_ahead = max_bytes.saturating_add(STRIDE_BYTES as usize);
         let walk = walk_from(start, file, read_ahead).wanted_from(from, end);
-        let mut walk = walk.with_buffers(buffers);
+        let mut walk = walk.with_buffers(buffers).within(reach);
         let (mut begin, mut taken) = (None, Vec::new());
         loop {
             // One read is enough: there was room for the whole, or for the first batch if that is larger.
@@ -301,8 +322,8 @@ impl Shared {
         (good_bytes, None)
     }
 
-    pub(crate) fn open_reader(&self, log: LogId, start: &Start) -> Result<Arc<dyn DiskFile>, ReadError> {
-        let file = start.segment.file.reader(&*self.disk);
+    pub(crate) fn open_reader(&self, log: LogId, start: &Start, reach: Reach) -> Result<Arc<dyn DiskFile>, ReadError> {
+        let file = start.segment.file.reader_within(&*self.disk, reach);
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::LogId;
 use crate::damage::Damage;
 use crate::index::IndexEntry;
-use crate::read::{Start, walk_from};
+use crate::read::{Reach, Start, walk_from};
 use crate::segment::{IndexState, WalkError};
 use crate::shared::Shared;
 use crate::state::State;
@@ -39,7 +39,7 @@ impl Shared {
             position: 0,
             offset: base + 1,
         };
-        let file = match self.open_reader(log, &start) {
+        let file = match self.open_reader(log, &start, Reach::Disk) {
             Ok(file) => file,
             Err(error) => {
                 tracing::debug!("scrub: {error}");

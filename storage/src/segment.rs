@@ -15,6 +15,7 @@ use crate::disk::{Disk, DiskFile, Open};
 use crate::index::{ENTRY_BYTES, Index, IndexEntry};
 use crate::manifest::StoredSegment;
 use crate::planted::{Planted, planted};
+use crate::read::Reach;
 
 /// A consumer that follows a log lets less than this be written to a segment before it reads some of it.
 const UNREAD_BYTES: u64 = 32 << 20;
@@ -151,10 +152,18 @@ impl SegmentFile {
 
     /// A descriptor for reading: the writer's if it is open.
     pub fn reader(&self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        self.reader_within(disk, Reach::Disk)
+    }
+
+    /// As [`Self::reader`], but it goes no further than that for one.
+    pub fn reader_within(&self, disk: &dyn Disk, reach: Reach) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(handles) = &*self.handles.lock() {
             return Ok(handles.writer.clone());
         }
-        disk.open(&self.path, Open::Read)
+        match reach {
+            Reach::PageCache => disk.open_cached(&self.path),
+            Reach::Disk => disk.open(&self.path, Open::Read),
+        }
     }
 
     /// Closes the descriptors of a segment that is not written any more.
@@ -384,6 +393,7 @@ pub(crate) struct SegmentWalk {
     buffers: Arc<Buffers>,
     /// Whether they count the present one.
     is_counted: bool,
+    reach: Reach,
 }
 
 const SMALLEST_READ: usize = 16 * 1024;
@@ -403,12 +413,19 @@ impl SegmentWalk {
             end: None,
             buffers: Buffers::none(),
             is_counted: false,
+            reach: Reach::Disk,
         }
     }
 
     /// Reads into memory that was used before.
     pub fn with_buffers(mut self, buffers: &Arc<Buffers>) -> Self {
         self.buffers = Arc::clone(buffers);
+        self
+    }
+
+    /// Reads no further than that.
+    pub fn within(mut self, reach: Reach) -> Self {
+        self.reach = reach;
         self
     }
 
@@ -469,7 +486,12 @@ impl SegmentWalk {
             let wanted = left.min(len.max(self.read_ahead));
             // What it has must be free before it can be used again.
             self.buffer = Bytes::new();
-            let read = |memory: &mut [u8]| self.file.read_at(memory, self.position);
+            let read = |memory: &mut [u8]| match self.reach {
+                Reach::PageCache if wanted <= self.read_ahead => self.file.read_cached_at(memory, self.position),
+                // One batch that is larger than all that was asked for.
+                Reach::PageCache => Err(io::ErrorKind::WouldBlock.into()),
+                Reach::Disk => self.file.read_at(memory, self.position),
+            };
             let filled = self.buffers.fill(wanted, read).map_err(WalkError::Io)?;
             (self.buffer, self.is_counted) = (filled.bytes, filled.is_counted);
             self.buffer_start = self.position;

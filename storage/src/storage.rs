@@ -18,7 +18,7 @@ use crate::disk::{Disk, Open, RealDisk};
 use crate::engine::{Engine, Health};
 use crate::error::{BackupError, OpenError, ReadError, WriteError};
 use crate::options::Options;
-use crate::read::Fetched;
+use crate::read::{Fetched, Reach};
 use crate::shared::Published;
 use crate::stats::Stats;
 use crate::turn::{Patience, Turn};
@@ -160,14 +160,15 @@ impl Storage {
         from: i64,
         max_bytes: usize,
         buffers: &Arc<Buffers>,
+        reach: Reach,
     ) -> Result<Fetched, ReadError> {
-        self.0.engine.shared.read(log, from, max_bytes, buffers)
+        self.0.engine.shared.read(log, from, max_bytes, buffers, reach)
     }
 
     /// How many bytes the batch that holds `from` has, by its header, of which only the place is checked. Zero at the high
-    /// watermark. Reads from files: call it where blocking is allowed.
-    pub fn batch_size(&self, log: LogId, from: i64) -> Result<usize, ReadError> {
-        self.0.engine.shared.batch_size(log, from)
+    /// watermark.
+    pub fn batch_size(&self, log: LogId, from: i64, reach: Reach) -> Result<usize, ReadError> {
+        self.0.engine.shared.batch_size(log, from, reach)
     }
 
     /// The first batch that has a record with a timestamp at or above `timestamp_ms` and one at or behind `from`.

@@ -79,11 +79,11 @@ fn values(storage: &Storage, log: LogId, from: i64) -> Vec<String> {
     loop {
         let fetched = storage.read(log, next, 1000).unwrap();
         if fetched.data.is_empty() {
-            assert_eq!(storage.batch_size(log, next).unwrap(), 0);
+            assert_eq!(storage.batch_size(log, next, Reach::Disk).unwrap(), 0);
             return all;
         }
         let first = storage.read(log, next, 1).unwrap().data;
-        assert_eq!(storage.batch_size(log, next).unwrap(), first.len());
+        assert_eq!(storage.batch_size(log, next, Reach::Disk).unwrap(), first.len());
         let decoded = decode_all(&fetched.data, next, 1 << 20).unwrap();
         next = decoded.next_offset;
         for record in decoded.records {
@@ -115,6 +115,34 @@ fn records_survive_a_start() {
     let storage = open(dir.path());
     assert_eq!(append(&storage, topic.partitions[0], &["more"]).unwrap(), 200);
     assert_eq!(values(&storage, topic.partitions[0], 200), ["more"]);
+}
+
+#[test]
+fn a_read_that_must_not_wait_says_that_it_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[("segment.bytes", "200")]).partitions[0];
+    for number in 0..10 {
+        append(&storage, log, &[&format!("{number:0>90}")]).unwrap();
+    }
+    storage.close();
+    let storage = open(dir.path());
+    let read = |reach| storage.read_with(log, 0, 1000, &Buffers::new(0), reach);
+    // The index of the first segment is on the disk.
+    assert!(read(Reach::PageCache).unwrap_err().is_not_cached());
+    assert!(
+        storage
+            .batch_size(log, 0, Reach::PageCache)
+            .unwrap_err()
+            .is_not_cached()
+    );
+    let whole = read(Reach::Disk).unwrap();
+    assert!(!whole.data.is_empty());
+    // Now it is in memory, and so is the segment, if the file system can say so.
+    match read(Reach::PageCache) {
+        Ok(cached) => assert_eq!(cached.data, whole.data),
+        Err(error) => assert!(error.is_not_cached()),
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use riverlog_storage::{LogEnds, LogId, ReadError};
+use riverlog_storage::{LogEnds, LogId, Reach, ReadError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use self::plan::{Outcome, Plan, Read, Wanted, limit_of};
@@ -28,6 +29,11 @@ const REREAD_PAUSE: Duration = Duration::from_millis(2);
 /// Clients whose limit is smaller than the topic's by less than this (librdkafka's is, by 12 bytes) spare themselves a second
 /// lookup in every partition.
 const READ_IN_VAIN_BYTES: usize = 64 * 1024;
+/// So much is read here if it is in memory: by another thread it takes an eighth more CPU time, and a connection that shares this
+/// one waits for a millisecond at most.
+const HERE_BYTES: usize = 4 << 20;
+/// Of so many partitions.
+const HERE_PARTITIONS: usize = 64;
 
 /// Reads; if that is less than the client's minimum, waits for more until its time is over.
 pub(in crate::kafka) async fn handle(
@@ -78,37 +84,31 @@ pub(in crate::kafka) async fn handle(
     Ok(InParts(plan.answer(result)))
 }
 
-/// One pass over all partitions, within the memory budget, on a thread that may block.
+/// One pass over all partitions, within the memory budget: here, or on a thread that may block.
 async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> {
-    let expected = plan.expected_bytes(&ctx.session.broker);
+    let (broker, gate) = (&ctx.session.broker, &ctx.session.gate);
+    let expected = plan.expected_bytes(broker);
     if expected == 0 {
         // What is published in the meantime is for the next pass, which has memory and a turn.
-        return Ok(read_all(&ctx.session.broker, &ctx.session.gate, plan, 0, false));
+        return Ok(read_all(broker, gate, plan, 0, false, Reach::PageCache).unwrap_or_default());
     }
     // That of an earlier pass is given back, like what it had read.
     ctx.hold_until_sent(None);
-    let (mut room, mut permit) = ctx.session.gate.admit_part_of_response(expected).await;
+    let (mut room, mut permit) = gate.admit_part_of_response(expected).await;
     let is_short = room < expected;
+    let are_few = plan.partitions().nth(HERE_PARTITIONS).is_none();
     loop {
-        let turn = ctx.session.gate.turn_to_read().await;
-        let (broker, gate, task_plan) = (
-            Arc::clone(&ctx.session.broker),
-            Arc::clone(&ctx.session.gate),
-            Arc::clone(plan),
-        );
-        let reading = tokio::task::spawn_blocking(move || {
-            // The turn and the memory are taken until it is done, also if its client is gone before that.
-            let _turn = turn;
-            (read_all(&broker, &gate, &task_plan, room, is_short), permit)
-        });
-        let (outcome, admitted) = reading
-            .await
-            .map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))?;
+        let is_quick = room <= HERE_BYTES && are_few && !is_short;
+        let here = is_quick.then(|| read_all(broker, gate, plan, room, false, Reach::PageCache));
+        let (outcome, admitted) = match here.flatten() {
+            Some(outcome) => (outcome, permit),
+            None => read_elsewhere(ctx, plan, room, is_short, permit).await?,
+        };
         if outcome.bytes > room {
             // A first batch that is larger than its share: it is read when there is room for it.
             room = outcome.bytes;
             drop((outcome, admitted));
-            permit = ctx.session.gate.admit_response(room).await;
+            permit = gate.admit_response(room).await;
             continue;
         }
         if let Some(mut permit) = admitted {
@@ -119,14 +119,36 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     }
 }
 
+/// Reads all on a thread that may block, when it is this request's turn.
+async fn read_elsewhere(
+    ctx: &Context,
+    plan: &Arc<Plan>,
+    room: usize,
+    is_short: bool,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<(Outcome, Option<OwnedSemaphorePermit>), HandlerError> {
+    let turn = ctx.session.gate.turn_to_read().await;
+    let (broker, gate) = (Arc::clone(&ctx.session.broker), Arc::clone(&ctx.session.gate));
+    let plan = Arc::clone(plan);
+    let reading = tokio::task::spawn_blocking(move || {
+        // The turn and the memory are taken until it is done, also if its client is gone before that.
+        let _turn = turn;
+        let outcome = read_all(&broker, &gate, &plan, room, is_short, Reach::Disk);
+        (outcome.unwrap_or_default(), permit)
+    });
+    let read = reading.await;
+    read.map_err(|error| HandlerError::Close(format!("the read ended early: {error}")))
+}
+
 /// Reads from all partitions, together no more than there is room for, but for a first batch that is larger. If memory is
-/// short, that one is not read either; only its size is told. Without any room there are no batches.
-fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, is_short: bool) -> Outcome {
+/// short, that one is not read either; only its size is told. Without any room there are no batches. None if it would have to
+/// go further than it may.
+fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, is_short: bool, reach: Reach) -> Option<Outcome> {
     let mut outcome = Outcome::default();
     let max_bytes = plan.max_bytes.min(room);
     for wanted in plan.partitions() {
         if is_short && outcome.bytes == 0 {
-            let first_bytes = first_batch_bytes(broker, wanted);
+            let first_bytes = first_batch_bytes(broker, wanted, reach)?;
             if first_bytes > room {
                 outcome.bytes = first_bytes;
                 break;
@@ -134,43 +156,59 @@ fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, is_short: bo
         }
         // The first batch is given even if it is larger than all limits, or its reader would never get past it.
         let rest = max_bytes.saturating_sub(outcome.bytes);
-        let read = read_one(broker, gate, wanted, rest, room > 0 && outcome.bytes == 0);
+        let read = read_one(broker, gate, wanted, rest, room > 0 && outcome.bytes == 0, reach)?;
         match &read {
             Read::Data(_, records) => outcome.bytes += records.len(),
             Read::Diverged(..) | Read::Error(..) => outcome.urgent = true,
         }
         outcome.partitions.push(read);
     }
-    outcome
+    Some(outcome)
 }
 
 /// What the first batch to be read takes; zero if there is none, or it cannot be read.
-fn first_batch_bytes(broker: &Broker, wanted: &Wanted) -> usize {
-    let size = |log| broker.storage().batch_size(log, wanted.asked.fetch_offset).ok();
-    wanted.target.as_ref().ok().and_then(|(_, log)| size(*log)).unwrap_or(0)
+fn first_batch_bytes(broker: &Broker, wanted: &Wanted, reach: Reach) -> Option<usize> {
+    let Ok((_, log)) = &wanted.target else { return Some(0) };
+    match broker.storage().batch_size(*log, wanted.asked.fetch_offset, reach) {
+        Err(error) if error.is_not_cached() => None,
+        size => Some(size.unwrap_or(0)),
+    }
 }
 
-fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least_one: bool) -> Read {
+fn read_one(
+    broker: &Broker,
+    gate: &Gate,
+    wanted: &Wanted,
+    room: usize,
+    at_least_one: bool,
+    reach: Reach,
+) -> Option<Read> {
     let asked = &wanted.asked;
     let (topic, log) = match &wanted.target {
         Ok((topic, log)) => (topic, *log),
-        Err(error) => return Read::Error(*error, None),
+        Err(error) => return Some(Read::Error(*error, None)),
     };
     // Looked up again in every pass: a leader epoch or a deletion may have come in between.
     let ends = match Partition::find(broker, topic, asked.partition, asked.current_leader_epoch) {
         Ok(partition) => partition.ends,
-        Err(error) => return Read::Error(error, None),
+        Err(error) => return Some(Read::Error(error, None)),
     };
     if !(ends.start..=ends.high_watermark).contains(&asked.fetch_offset) {
-        return Read::Error(ResponseError::OffsetOutOfRange, Some((ends.start, ends.high_watermark)));
+        return Some(Read::Error(
+            ResponseError::OffsetOutOfRange,
+            Some((ends.start, ends.high_watermark)),
+        ));
     }
     if asked.last_fetched_epoch >= 0 {
         match broker.storage().epoch_end(log, asked.last_fetched_epoch) {
             None => {
-                return Read::Error(ResponseError::OffsetOutOfRange, Some((ends.start, ends.high_watermark)));
+                return Some(Read::Error(
+                    ResponseError::OffsetOutOfRange,
+                    Some((ends.start, ends.high_watermark)),
+                ));
             }
             Some((epoch, end)) if epoch < asked.last_fetched_epoch || end < asked.fetch_offset => {
-                return Read::Diverged(ends, (epoch, end));
+                return Some(Read::Diverged(ends, (epoch, end)));
             }
             Some(_) => {}
         }
@@ -179,13 +217,14 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
     // Storage gives one batch even if it is too large. What would not be sent shall not be read, unless it is read in vain so
     // rarely that asking each time costs more.
     let may_be_too_large = limit + READ_IN_VAIN_BYTES < topic_config::max_message_bytes(topic, broker.options());
-    let is_too_large = !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted) > limit);
+    let is_too_large =
+        !at_least_one && (limit == 0 || may_be_too_large && first_batch_bytes(broker, wanted, reach)? > limit);
     if asked.fetch_offset == ends.high_watermark || wanted.is_full || is_too_large {
-        return Read::Data(ends, Bytes::new());
+        return Some(Read::Data(ends, Bytes::new()));
     }
     match broker
         .storage()
-        .read_with(log, asked.fetch_offset, limit, gate.read_buffers())
+        .read_with(log, asked.fetch_offset, limit, gate.read_buffers(), reach)
     {
         Ok(fetched) => {
             let ends = LogEnds {
@@ -195,9 +234,10 @@ fn read_one(broker: &Broker, gate: &Gate, wanted: &Wanted, room: usize, at_least
             };
             // Only the first of a response may be larger. (The topic's limit may have been lowered.)
             let fits = at_least_one || fetched.data.len() <= limit;
-            Read::Data(ends, if fits { fetched.data } else { Bytes::new() })
+            Some(Read::Data(ends, if fits { fetched.data } else { Bytes::new() }))
         }
-        Err(error) => failed(gate, log, error),
+        Err(error) if error.is_not_cached() => None,
+        Err(error) => Some(failed(gate, log, error)),
     }
 }
 

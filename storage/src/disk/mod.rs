@@ -35,6 +35,10 @@ pub type Job<'a> = Box<dyn FnOnce() -> io::Result<()> + Send + 'a>;
 pub trait Disk: Send + Sync {
     /// Opens a file. Every call gives a file description of its own.
     fn open(&self, path: &Path, mode: Open) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file for reading, but without waiting for the disk: `WouldBlock` if its name is not in memory, or nobody can say.
+    fn open_cached(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, Open::Read)
+    }
     /// Creates one directory; its parent must exist, it may exist itself.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a directory, sorted.
@@ -84,6 +88,10 @@ pub trait DirectoryLock: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Fills `buf` from `pos`; short only at the end of the file.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
+    /// As [`Self::read_at`], but without waiting for the disk: `WouldBlock` if some of it is not in memory, or nobody can say.
+    fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.read_at(buf, pos)
+    }
     /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
     /// Writes all of `buf` at a boundary of 4 KiB, for what is synced at once and read by nobody soon. What stood behind it in

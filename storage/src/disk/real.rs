@@ -1,14 +1,14 @@
 //! The machine's file system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs, syncfs};
-use rustix::io::pwritev;
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, ResolveFlags, fallocate, openat2, statfs, statvfs, syncfs};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 use rustix::system::uname;
 
 use super::direct::{self, DirectFile};
@@ -44,10 +44,17 @@ impl Disk for RealDisk {
             }
         }
         let file = options.open(path).map_err(named("open", path))?;
-        Ok(Arc::new(RealFile {
-            file,
-            direct: Mutex::new(Direct::Untried),
-        }))
+        Ok(RealFile::of(file))
+    }
+
+    fn open_cached(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+            Ok(file) => Ok(RealFile::of(file.into())),
+            // The name is not in memory; or the system has no such call, as before Linux 5.12.
+            Err(Errno::AGAIN | Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(e) => Err(named("open", path)(e.into())),
+        }
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -210,6 +217,15 @@ enum Direct {
     Unusable,
 }
 
+impl RealFile {
+    fn of(file: File) -> Arc<dyn DiskFile> {
+        Arc::new(Self {
+            file,
+            direct: Mutex::new(Direct::Untried),
+        })
+    }
+}
+
 impl DiskFile for RealFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         let mut filled = 0;
@@ -219,6 +235,22 @@ impl DiskFile for RealFile {
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = pos.saturating_add(filled as u64);
+            match preadv2(&self.file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                // The file system cannot say.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(e) => return Err(e.into()),
             }
         }
         Ok(filled)
@@ -270,7 +302,7 @@ impl DiskFile for RealFile {
                     pos = pos.saturating_add(written as u64);
                     IoSlice::advance_slices(&mut rest, written);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -298,7 +330,7 @@ impl DiskFile for RealFile {
         // made so are still "unwritten": the first write to each costs a metadata commit at the next
         // sync. So zeros are written as well. File systems without fallocate do with the zeros.
         match fallocate(&self.file, FallocateFlags::empty(), pos, len) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
             Err(e) => return Err(e.into()),
         }
         let mut done = 0;
@@ -315,12 +347,42 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use std::num::NonZeroU64;
+
+    use rustix::fs::{Advice, fadvise};
     use rustix::param::page_size;
 
     use super::*;
 
     fn directory() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
+    }
+
+    /// What is not in memory, or of what the file system cannot say so, is left to those who may wait.
+    #[test]
+    fn what_is_in_memory_is_read_without_waiting() {
+        let dir = directory();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..1 << 20).map(|n| n as u8).collect();
+        file.write_at(&bytes, 0).unwrap();
+        file.sync_all().unwrap();
+        let look = || {
+            let mut there = vec![0; bytes.len()];
+            let read = RealDisk
+                .open_cached(&path)
+                .and_then(|file| file.read_cached_at(&mut there, 5));
+            match read {
+                Ok(read) => assert_eq!(there[..read], bytes[5..]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        look();
+        let half = NonZeroU64::new(bytes.len() as u64 / 2);
+        fadvise(File::open(&path).unwrap(), 0, half, Advice::DontNeed).unwrap();
+        look();
+        let missing = RealDisk.open_cached(&dir.path().join("missing")).err().unwrap();
+        assert!([io::ErrorKind::NotFound, io::ErrorKind::WouldBlock].contains(&missing.kind()));
     }
 
     #[test]
