@@ -254,25 +254,23 @@ impl Committer {
 
     /// Writes the extents, and makes them and the frame durable, all at the same time: the frame counts only with all of them.
     fn sync(&mut self, runs: &[Run]) -> io::Result<()> {
-        let disk = &self.shared.disk;
+        let disk = &*self.shared.disk;
         let extents = || runs.iter().filter_map(|run| Some((run, &run.extent.as_ref()?.file)));
         let new = || extents().map(|(_, file)| file).filter(|file| !file.is_name_durable());
         // Its log's, and the one that holds that.
         let directories: BTreeSet<&Path> = new().flat_map(|file| file.path.ancestors().skip(1).take(2)).collect();
         let begun = Instant::now();
-        let mut jobs: Vec<Job<'static>> = Vec::new();
-        jobs.extend(extents().map(|(run, file)| -> Job<'_> {
-            let (run, file) = (run.clone(), file.clone());
-            Box::new(move || extent::commit(&run, &file))
-        }));
-        if !planted(Planted::ExtentNameUnsynced) {
-            jobs.extend(directories.into_iter().map(|dir| -> Job<'_> {
-                let (disk, dir) = (disk.clone(), dir.to_owned());
-                Box::new(move || disk.sync_dir(&dir))
-            }));
-        }
         let journal = &mut self.journal;
-        disk.run_few(Box::new(|| journal.sync()), jobs)?;
+        let mut jobs: Vec<Job<'_>> = vec![Box::new(|| journal.sync())];
+        jobs.extend(extents().map(|(run, file)| -> Job<'_> { Box::new(move || extent::commit(run, file)) }));
+        if !planted(Planted::ExtentNameUnsynced) {
+            jobs.extend(
+                directories
+                    .into_iter()
+                    .map(|dir| -> Job<'_> { Box::new(move || disk.sync_dir(dir)) }),
+            );
+        }
+        disk.run_few(jobs)?;
         new().for_each(|file| file.note_name_durable());
         self.shared.counters.note_sync(begun.elapsed());
         self.synced_lsn = self.lsn;

@@ -341,12 +341,6 @@ impl Engine {
         begins && self.shared.sequencer.lock().gathers()
     }
 
-    /// Of a group that is about to begin and will write to several files: its bytes.
-    pub(crate) fn straight_bytes(&self) -> Option<u64> {
-        let sequencer = self.shared.sequencer.lock();
-        sequencer.straight_bytes(self.shared.options.extent_bytes)
-    }
-
     /// See [`crate::Storage::is_quiet`].
     pub(crate) fn is_quiet(&self) -> bool {
         self.shared.sequencer.lock().is_quiet()

@@ -323,7 +323,10 @@ impl Shared {
     }
 
     pub(crate) fn open_reader(&self, log: LogId, start: &Start, reach: Reach) -> Result<Arc<dyn DiskFile>, ReadError> {
-        let file = start.segment.file.reader_within(&*self.disk, reach);
+        let file = match reach {
+            Reach::PageCache => start.segment.file.cached_reader(&*self.disk),
+            Reach::Disk => start.segment.file.reader(&*self.disk),
+        };
         file.map_err(|source| self.read_error(log, start, WalkError::Io(source)))
     }
 

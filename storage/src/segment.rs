@@ -152,17 +152,18 @@ impl SegmentFile {
 
     /// A descriptor for reading: the writer's if it is open.
     pub fn reader(&self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
-        self.reader_within(disk, Reach::Disk)
-    }
-
-    /// As [`Self::reader`], but it goes no further than that for one.
-    pub fn reader_within(&self, disk: &dyn Disk, reach: Reach) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(handles) = &*self.handles.lock() {
             return Ok(handles.writer.clone());
         }
-        match reach {
-            Reach::PageCache => disk.open_cached(&self.path),
-            Reach::Disk => disk.open(&self.path, Open::Read),
+        disk.open(&self.path, Open::Read)
+    }
+
+    /// As [`Self::reader`], but without waiting for the disk, or for who opens the segment at the moment.
+    pub fn cached_reader(&self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        let handles = self.handles.try_lock().ok_or(io::ErrorKind::WouldBlock)?;
+        match &*handles {
+            Some(handles) => Ok(handles.writer.clone()),
+            None => disk.open_cached(&self.path),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::read::{Fetched, Reach};
 use crate::shared::Published;
 use crate::stats::Stats;
-use crate::turn::{Patience, Turn};
+use crate::turn::Turn;
 use crate::write_set::{LogEnds, Receipt, WriteSet};
 use crate::{LogId, Lsn};
 
@@ -314,17 +314,12 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
-    let (mut turn, mut patience) = (Turn::default(), Patience::default());
+    let mut turn = Turn::default();
     loop {
-        if engine.writes_gather() {
-            let begun = Instant::now();
-            if turn.is_due(begun) {
-                std::thread::yield_now();
-                turn.took(begun, Instant::now());
-            }
-            while let Some(time) = patience.look(engine.straight_bytes(), Instant::now()) {
-                std::thread::sleep(time);
-            }
+        let begun = Instant::now();
+        if turn.is_due(begun) && engine.writes_gather() {
+            std::thread::yield_now();
+            turn.took(begun, Instant::now());
         }
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),

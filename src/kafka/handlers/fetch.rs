@@ -29,8 +29,8 @@ const REREAD_PAUSE: Duration = Duration::from_millis(2);
 /// Clients whose limit is smaller than the topic's by less than this (librdkafka's is, by 12 bytes) spare themselves a second
 /// lookup in every partition.
 const READ_IN_VAIN_BYTES: usize = 64 * 1024;
-/// So much is read here if it is in memory: by another thread it takes an eighth more CPU time, and a connection that shares this
-/// one waits for a millisecond at most.
+/// So much is read here if it is in memory: by another thread it takes an eighth more CPU time, and connections that share this
+/// one wait for some two milliseconds at most.
 const HERE_BYTES: usize = 4 << 20;
 /// Of so many partitions.
 const HERE_PARTITIONS: usize = 64;
@@ -89,7 +89,7 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     let (broker, gate) = (&ctx.session.broker, &ctx.session.gate);
     let expected = plan.expected_bytes(broker);
     if expected == 0 {
-        // What is published in the meantime is for the next pass, which has memory and a turn.
+        // What is published in the meantime is for the next pass, which has memory and a turn. So nothing is read.
         return Ok(read_all(broker, gate, plan, 0, false, Reach::PageCache).unwrap_or_default());
     }
     // That of an earlier pass is given back, like what it had read.
@@ -97,10 +97,10 @@ async fn read(ctx: &Context, plan: &Arc<Plan>) -> Result<Outcome, HandlerError> 
     let (mut room, mut permit) = gate.admit_part_of_response(expected).await;
     let is_short = room < expected;
     let are_few = plan.partitions().nth(HERE_PARTITIONS).is_none();
+    let is_quick = room <= HERE_BYTES && are_few && !is_short;
+    let mut here = is_quick.then(|| read_all(broker, gate, plan, room, false, Reach::PageCache));
     loop {
-        let is_quick = room <= HERE_BYTES && are_few && !is_short;
-        let here = is_quick.then(|| read_all(broker, gate, plan, room, false, Reach::PageCache));
-        let (outcome, admitted) = match here.flatten() {
+        let (outcome, admitted) = match here.take().flatten() {
             Some(outcome) => (outcome, permit),
             None => read_elsewhere(ctx, plan, room, is_short, permit).await?,
         };
@@ -170,7 +170,7 @@ fn read_all(broker: &Broker, gate: &Gate, plan: &Plan, room: usize, is_short: bo
 fn first_batch_bytes(broker: &Broker, wanted: &Wanted, reach: Reach) -> Option<usize> {
     let Ok((_, log)) = &wanted.target else { return Some(0) };
     match broker.storage().batch_size(*log, wanted.asked.fetch_offset, reach) {
-        Err(error) if error.is_not_cached() => None,
+        Err(error) if reach == Reach::PageCache && error.is_not_cached() => None,
         size => Some(size.unwrap_or(0)),
     }
 }
@@ -236,7 +236,7 @@ fn read_one(
             let fits = at_least_one || fetched.data.len() <= limit;
             Some(Read::Data(ends, if fits { fetched.data } else { Bytes::new() }))
         }
-        Err(error) if error.is_not_cached() => None,
+        Err(error) if reach == Reach::PageCache && error.is_not_cached() => None,
         Err(error) => Some(failed(gate, log, error)),
     }
 }

@@ -35,9 +35,10 @@ pub type Job<'a> = Box<dyn FnOnce() -> io::Result<()> + Send + 'a>;
 pub trait Disk: Send + Sync {
     /// Opens a file. Every call gives a file description of its own.
     fn open(&self, path: &Path, mode: Open) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file for reading, but without waiting for the disk: `WouldBlock` if its name is not in memory, or nobody can say.
-    fn open_cached(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(path, Open::Read)
+    /// Opens a file for reading, but without waiting for the disk: `WouldBlock` if its name is not in memory, nobody can say, or
+    /// anything else is wrong.
+    fn open_cached(&self, _path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
     /// Creates one directory; its parent must exist, it may exist itself.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
@@ -60,10 +61,9 @@ pub trait Disk: Send + Sync {
     /// Does many things, in any order. A real disk does several at a time: a file system makes many concurrent syncs durable
     /// at once. Fails with the first error, when all are done.
     fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()>;
-    /// The same of a few things for which somebody waits: one that is his own, and others.
-    fn run_few(&self, mine: Job<'_>, others: Vec<Job<'static>>) -> io::Result<()> {
-        let mine = std::iter::once(mine);
-        self.run_all(mine.chain(others.into_iter().map(|job| -> Job<'_> { job })).collect())
+    /// The same of a few things for which somebody waits.
+    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        self.run_all(jobs)
     }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.
@@ -88,9 +88,10 @@ pub trait DirectoryLock: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Fills `buf` from `pos`; short only at the end of the file.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
-    /// As [`Self::read_at`], but without waiting for the disk: `WouldBlock` if some of it is not in memory, or nobody can say.
-    fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
-        self.read_at(buf, pos)
+    /// Fills `buf` from `pos`, but without waiting for the disk: `WouldBlock` if some of it is not in memory, nobody can say, or
+    /// anything else is wrong.
+    fn read_cached_at(&self, _buf: &mut [u8], _pos: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
     /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;

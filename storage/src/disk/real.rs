@@ -51,9 +51,9 @@ impl Disk for RealDisk {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
             Ok(file) => Ok(RealFile::of(file.into())),
-            // The name is not in memory; or the system has no such call, as before Linux 5.12.
-            Err(Errno::AGAIN | Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(e) => Err(named("open", path)(e.into())),
+            // The name is not in memory; or the system has no such call, or does not allow it. What else may be wrong is told to
+            // who comes back and may wait.
+            Err(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -104,8 +104,8 @@ impl Disk for RealDisk {
         workers::run_all(jobs)
     }
 
-    fn run_few(&self, mine: Job<'_>, others: Vec<Job<'static>>) -> io::Result<()> {
-        workers::run_few(mine, others)
+    fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
+        workers::run_few(jobs)
     }
 
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
@@ -245,12 +245,12 @@ impl DiskFile for RealFile {
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let at = pos.saturating_add(filled as u64);
             match preadv2(&self.file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => break,
+                // Linux 5.9 and 5.10 may take this for the end of a file where it is not (`preadv2(2)`, bugs).
+                Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
                 Ok(n) => filled += n,
                 Err(Errno::INTR) => {}
-                // The file system cannot say.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Err(io::ErrorKind::WouldBlock.into()),
-                Err(e) => return Err(e.into()),
+                // As above.
+                Err(_) => return Err(io::ErrorKind::WouldBlock.into()),
             }
         }
         Ok(filled)
@@ -368,7 +368,7 @@ mod tests {
         file.write_at(&bytes, 0).unwrap();
         file.sync_all().unwrap();
         let look = || {
-            let mut there = vec![0; bytes.len()];
+            let mut there = vec![0; bytes.len() - 5];
             let read = RealDisk
                 .open_cached(&path)
                 .and_then(|file| file.read_cached_at(&mut there, 5));
@@ -381,8 +381,8 @@ mod tests {
         let half = NonZeroU64::new(bytes.len() as u64 / 2);
         fadvise(File::open(&path).unwrap(), 0, half, Advice::DontNeed).unwrap();
         look();
-        let missing = RealDisk.open_cached(&dir.path().join("missing")).err().unwrap();
-        assert!([io::ErrorKind::NotFound, io::ErrorKind::WouldBlock].contains(&missing.kind()));
+        let missing = RealDisk.open_cached(&dir.path().join("missing"));
+        assert_eq!(missing.err().unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

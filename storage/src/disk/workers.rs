@@ -1,141 +1,52 @@
 //! Threads that wait for the disk, so that it has several things to do at a time.
 
-use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::Job;
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
 
-/// For a few jobs, with the one who has them.
+/// For a few jobs, with the one who has them. More spend more time looking for work than they save.
 const WORKERS: usize = 4;
 
 /// They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a second. Checkpoints do not
-/// use them, whose many jobs those would wait for.
-static STANDING_BY: LazyLock<Arc<Pool>> = LazyLock::new(|| {
-    let pool = Arc::new(Pool::default());
-    for number in 0..WORKERS {
-        let builder = std::thread::Builder::new().name(format!("riverlog-disk-{number}"));
-        let this = pool.clone();
-        if let Err(error) = builder.spawn(move || this.work()) {
-            tracing::warn!("no more than {number} threads write large runs: {error}");
-            break;
-        }
-    }
-    pool
+/// use them, whose many jobs those would wait for. None where the system gives no more threads.
+static STANDING_BY: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let builder = ThreadPoolBuilder::new().num_threads(WORKERS);
+    let built = builder.thread_name(|number| format!("riverlog-disk-{number}")).build();
+    built
+        .inspect_err(|error| tracing::warn!("large runs are written one after the other: {error}"))
+        .ok()
 });
 
-/// Threads that sleep until there is something to do. Those of rayon look around for it before they sleep, which took a fifth of
-/// the broker's CPU time with small records.
-#[derive(Default)]
-struct Pool {
-    /// Each as often as it has jobs.
-    errands: Mutex<VecDeque<Arc<Errand>>>,
-    work: Condvar,
-}
+/// The first error of many jobs.
+struct Outcome(Mutex<io::Result<()>>);
 
-impl Pool {
-    fn take(&self, errand: &Arc<Errand>, jobs: usize) {
-        self.errands.lock().extend((0..jobs).map(|_| errand.clone()));
-        for _ in 0..jobs {
-            self.work.notify_one();
-        }
-    }
-
-    fn work(&self) {
-        let mut errands = self.errands.lock();
-        loop {
-            match errands.pop_front() {
-                Some(errand) => MutexGuard::unlocked(&mut errands, || while errand.do_next() {}),
-                None => self.work.wait(&mut errands),
+impl Outcome {
+    fn of(&self, job: Job<'_>) {
+        if let Err(error) = job() {
+            let mut outcome = self.0.lock();
+            if outcome.is_ok() {
+                *outcome = Err(error);
             }
         }
     }
-}
-
-/// How a job ended: it may have panicked.
-type Ended = std::thread::Result<io::Result<()>>;
-
-/// Jobs that somebody waits for.
-struct Errand {
-    /// Those that nobody has begun.
-    jobs: Mutex<std::vec::IntoIter<Job<'static>>>,
-    /// How many have not ended, and the first failure of the others.
-    state: Mutex<(usize, Ended)>,
-    ended: Condvar,
-}
-
-impl Errand {
-    fn of(jobs: Vec<Job<'static>>) -> Self {
-        Self {
-            state: Mutex::new((jobs.len(), Ok(Ok(())))),
-            jobs: Mutex::new(jobs.into_iter()),
-            ended: Condvar::new(),
-        }
-    }
-
-    /// False if others have begun all that is left.
-    fn do_next(&self) -> bool {
-        let next = self.jobs.lock().next();
-        let Some(job) = next else { return false };
-        let ended = catch_unwind(AssertUnwindSafe(job));
-        let (left, outcome) = &mut *self.state.lock();
-        if matches!(outcome, Ok(Ok(()))) {
-            *outcome = ended;
-        }
-        *left -= 1;
-        if *left == 0 {
-            self.ended.notify_one();
-        }
-        true
-    }
-
-    /// Waits until all have ended.
-    fn outcome(&self) -> Ended {
-        let mut state = self.state.lock();
-        while state.0 > 0 {
-            self.ended.wait(&mut state);
-        }
-        std::mem::replace(&mut state.1, Ok(Ok(())))
-    }
-}
-
-/// Does one here and the others by threads that are there already, or here too while they are busy.
-pub(super) fn run_few(mine: Job<'_>, others: Vec<Job<'static>>) -> io::Result<()> {
-    let count = others.len();
-    let errand = Arc::new(Errand::of(others));
-    if count > 0 {
-        STANDING_BY.take(&errand, count);
-    }
-    let ended = catch_unwind(AssertUnwindSafe(mine));
-    while errand.do_next() {}
-    let others_ended = errand.outcome();
-    match ended {
-        Ok(Ok(())) => others_ended,
-        failed => failed,
-    }
-    .unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Does them by as many threads as there are jobs, up to a limit.
 pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
     let threads = MAX_JOBS_AT_ONCE.min(jobs.len());
-    let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Mutex::new(Ok(())));
+    let (jobs, outcome) = (Mutex::new(jobs.into_iter()), Outcome(Mutex::new(Ok(()))));
     let work = || {
         loop {
             let next = jobs.lock().next();
             let Some(job) = next else { break };
-            if let Err(error) = job() {
-                let mut outcome = outcome.lock();
-                if outcome.is_ok() {
-                    *outcome = Err(error);
-                }
-            }
+            outcome.of(job);
         }
     };
     std::thread::scope(|scope| {
@@ -147,7 +58,27 @@ pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
         }
         work();
     });
-    outcome.into_inner()
+    outcome.0.into_inner()
+}
+
+/// Does the first here and the others by threads that are there already.
+pub(super) fn run_few(jobs: Vec<Job<'_>>) -> io::Result<()> {
+    let outcome = Outcome(Mutex::new(Ok(())));
+    let mut jobs = jobs.into_iter();
+    let (first, others) = (jobs.next(), jobs);
+    let workers = match others.len() {
+        0 => None,
+        _ => STANDING_BY.as_ref(),
+    };
+    match workers {
+        Some(workers) => workers.in_place_scope(|scope| {
+            let outcome = &outcome;
+            others.for_each(|job| scope.spawn(move |_| outcome.of(job)));
+            first.into_iter().for_each(|job| outcome.of(job));
+        }),
+        None => first.into_iter().chain(others).for_each(|job| outcome.of(job)),
+    }
+    outcome.0.into_inner()
 }
 
 #[cfg(test)]
@@ -158,23 +89,24 @@ mod tests {
 
     use super::*;
 
-    const FEW: Run = |mut jobs| run_few(jobs.pop().unwrap(), jobs);
+    const FEW: Run = |jobs| run_few(jobs);
     const ALL: Run = |jobs| run_all(jobs);
-    type Run = fn(Vec<Job<'static>>) -> io::Result<()>;
+    type Run = fn(Vec<Job<'_>>) -> io::Result<()>;
 
     #[test]
     fn as_many_are_done_at_a_time_as_there_are_threads() {
-        together(WORKERS + 1, FEW);
-        together(MAX_JOBS_AT_ONCE, ALL);
+        assert!(STANDING_BY.is_some());
+        together(WORKERS + 1, run_few);
+        together(MAX_JOBS_AT_ONCE, run_all);
+        run_few(vec![]).unwrap();
         run_all(vec![]).unwrap();
     }
 
     /// None ends before all have begun.
-    fn together(count: usize, run: Run) {
-        let together = Arc::new(Barrier::new(count));
-        let job = || -> Job<'static> {
-            let together = together.clone();
-            Box::new(move || {
+    fn together(count: usize, run: impl FnOnce(Vec<Job<'_>>) -> io::Result<()>) {
+        let together = Barrier::new(count);
+        let job = || -> Job<'_> {
+            Box::new(|| {
                 together.wait();
                 Ok(())
             })
@@ -185,9 +117,9 @@ mod tests {
     #[test]
     fn all_are_done_whatever_fails_and_the_first_error_is_told() {
         for (count, run) in [(1, FEW), (2, FEW), (100, FEW), (1, ALL), (100, ALL)] {
-            let done = Arc::new(AtomicUsize::new(0));
-            let job = |number: usize| -> Job<'static> {
-                let done = done.clone();
+            let done = AtomicUsize::new(0);
+            let job = |number: usize| -> Job<'_> {
+                let done = &done;
                 Box::new(move || {
                     done.fetch_add(1, Ordering::Relaxed);
                     match number {
@@ -198,7 +130,7 @@ mod tests {
             };
             let error = run((0..count).map(job).collect()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-            assert_eq!(done.load(Ordering::Relaxed), count);
+            assert_eq!(done.into_inner(), count);
         }
     }
 
@@ -206,15 +138,14 @@ mod tests {
     #[test]
     fn a_panic_of_any_of_them_is_one_of_the_caller() {
         for broken in 0..3 {
-            let job = |number| -> Job<'static> {
+            let job = |number| -> Job<'_> {
                 Box::new(move || match number == broken {
                     true => panic!("of a job"),
                     false => Ok(()),
                 })
             };
-            let few = || FEW((0..3).map(job).collect());
-            assert!(std::panic::catch_unwind(few).is_err());
+            let all = || run_few((0..3).map(job).collect());
+            assert!(std::panic::catch_unwind(all).is_err());
         }
-        together(WORKERS + 1, FEW);
     }
 }

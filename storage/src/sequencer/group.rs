@@ -17,14 +17,14 @@ use crate::write_set::Receipt;
 pub(crate) type Done = Box<dyn FnOnce(Result<Receipt, WriteError>) + Send>;
 
 /// A batch with its offset: a header of its own, and the payload as it came.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct StampedBatch {
     pub header: BatchHeader,
     pub payload: Bytes,
 }
 
 /// Consecutive batches of one log in one segment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Run {
     pub part: Part,
     pub batches: Vec<StampedBatch>,
@@ -33,7 +33,7 @@ pub(crate) struct Run {
 }
 
 /// Where an extent was written. Each segment has one run at most in a group, so that a new one is emptied once.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Extent {
     pub file: Arc<SegmentFile>,
     pub crc: u32,

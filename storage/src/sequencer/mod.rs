@@ -175,13 +175,6 @@ impl Sequencer {
         self.has_work() && !self.last_was_alone
     }
 
-    /// The bytes of the group that comes next, if it has runs so large that they go straight to their segments.
-    pub fn straight_bytes(&self, extent_bytes: u64) -> Option<u64> {
-        let is_large = |run: &Run| u64::from(run.part.length) >= extent_bytes;
-        let group = self.groups.front().filter(|group| group.runs.iter().any(is_large));
-        group.map(|group| group.bytes)
-    }
-
     /// True if a group waits for the committer.
     pub fn has_work(&self) -> bool {
         !self.groups.is_empty()
