@@ -429,6 +429,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut walker = RecordWalker::new(&bytes);
             while walker.next(nothing).is_ok() {}
+            prop_assert!(walker.rest.0.len() <= bytes.len());
         }
     }
 }

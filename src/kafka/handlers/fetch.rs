@@ -29,7 +29,7 @@ const REREAD_PAUSE: Duration = Duration::from_millis(2);
 /// Clients whose limit is smaller than the topic's by less than this (librdkafka's is, by 12 bytes) spare themselves a second
 /// lookup in every partition.
 const READ_IN_VAIN_BYTES: usize = 64 * 1024;
-/// So much is read here if it is in memory: by another thread it takes an eighth more CPU time, and connections that share this
+/// So much is read here if it is in memory: by another thread it takes a fifth more CPU time, and connections that share this
 /// one wait for some two milliseconds at most.
 const HERE_BYTES: usize = 4 << 20;
 /// Of so many partitions.
