@@ -324,7 +324,7 @@ impl Checkpointer {
         let disk = &*self.shared.disk;
         match what {
             Removed::Segment(file) => {
-                file.close();
+                drop(file.take_handles());
                 for path in [file.path.clone(), file.index_path()] {
                     if disk.exists(&path)? {
                         let dead = path.with_added_extension("deleted");
@@ -351,14 +351,18 @@ impl Checkpointer {
                 published.checkpointed_end = stored.end;
             }
         }
+        let mut closed = Vec::new();
         for ((log, base), file) in &fixed.dirty.segments {
             let active = state.logs.get(log).and_then(|published| published.segments.last());
             let sealed = active.is_none_or(|active| active.base > *base);
             let synced_whole = !self.shared.dirty.lock().segments.contains_key(&(*log, *base));
             if sealed && synced_whole {
-                file.close();
+                closed.push(file.take_handles());
             }
         }
+        // In this order: nobody can write, or read, while the state is held.
+        drop(state);
+        drop(closed);
     }
 }
 

@@ -167,14 +167,19 @@ impl Journal {
 
 /// Retires the files before `keep_from`: a checkpoint covers all their frames.
 pub(crate) fn retire(disk: &dyn Disk, dir: &Path, files: &Mutex<JournalFiles>, keep_from: u64) -> io::Result<()> {
-    let mut files = files.lock();
-    let kept = files.live.split_off(&keep_from);
-    for number in std::mem::replace(&mut files.live, kept) {
-        if files.spare.len() < MAX_SPARE_FILES {
-            files.spare.push_back(number);
-        } else {
-            disk.remove_file(&dir.join(file_name(number)))?;
+    let mut dead = Vec::new();
+    {
+        let mut files = files.lock();
+        let kept = files.live.split_off(&keep_from);
+        for number in std::mem::replace(&mut files.live, kept) {
+            if files.spare.len() < MAX_SPARE_FILES {
+                files.spare.push_back(number);
+            } else {
+                dead.push(number);
+            }
         }
     }
-    Ok(())
+    // Without the lock: freeing the space takes time, and the next journal file is begun under it.
+    dead.iter()
+        .try_for_each(|number| disk.remove_file(&dir.join(file_name(*number))))
 }

@@ -147,7 +147,7 @@ impl Replay<'_> {
         if let Some(handles) = opened.map_err(OpenError::io("cannot open", &file.path))? {
             let synced = handles.syncer.sync_all();
             synced.map_err(OpenError::io("cannot sync", &file.path))?;
-            file.close();
+            drop(file.take_handles());
             self.dirty.segments.insert((part.log, before.base), file.clone());
         }
         Ok(())
