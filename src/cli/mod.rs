@@ -71,7 +71,11 @@ pub fn main() -> ExitCode {
     if matches!(cli.command, Command::Serve(_)) {
         allocator::settle();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .enable_all()
+        .on_thread_start(riverlog_storage::time_slice::shorten);
+    let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return failed(&anyhow::Error::new(error).context("the async runtime does not start"));

@@ -10,7 +10,8 @@
 //! - `checkpoint`, `sync_ahead`, `manifest`: how the journal gets shorter; `retention`: how logs do.
 //! - `recovery`: the only way to start.
 //! - `backup`: a copy that is taken while everything goes on; `restore`: a directory made of one; `stream`: its segments checked.
-//! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk; `turn`: when a group waits for more.
+//! - [`engine`]: all of it as steps; [`Storage`]: the steps driven by threads on a real disk; `turn`: when a group waits for more;
+//!   [`time_slice`]: how soon a thread that was woken runs.
 //! - [`inspect`]: a directory that nobody has open, checked, shown and mended.
 //! - [`disk`], [`clock`]: the outside world, real and simulated.
 //!
@@ -66,6 +67,7 @@ mod stats;
 mod storage;
 mod stream;
 mod sync_ahead;
+pub mod time_slice;
 mod turn;
 pub mod write_set;
 

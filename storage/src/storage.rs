@@ -23,7 +23,7 @@ use crate::shared::Published;
 use crate::stats::Stats;
 use crate::turn::Turn;
 use crate::write_set::{LogEnds, Receipt, WriteSet};
-use crate::{LogId, Lsn};
+use crate::{LogId, Lsn, time_slice};
 
 /// How often free space is looked at. Others may take it, and meanwhile a fast disk takes 300 MB of ours in a second.
 const SPACE_INTERVAL: Duration = Duration::from_millis(100);
@@ -315,6 +315,7 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
     let mut turn = Turn::default();
+    time_slice::shorten();
     loop {
         let begun = Instant::now();
         if turn.is_due(begun) && engine.writes_gather() {
