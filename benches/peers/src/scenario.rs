@@ -196,6 +196,7 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
             riverlog(1000, BULK_1K),
             kafka(1000, BULK_1K),
             named("riverlog-4", riverlog(4, BULK_1K)),
+            sink(1000, BULK_1K),
         ],
         claims: &[
             against(
@@ -209,6 +210,11 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
                 "flushes_per_mb",
                 "riverlog-4",
                 AtMost(1.2),
+            ),
+            ceiling(
+                "1,000 partitions, ceiling: a broker that keeps nothing, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
             ),
         ],
     },
