@@ -68,14 +68,12 @@ pub fn main() -> ExitCode {
     // Exits with 2, and says why, when the arguments are wrong.
     let matches = with_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
     if matches!(cli.command, Command::Serve(_)) {
         allocator::settle();
+        builder.on_thread_start(riverlog_storage::time_slice::shorten);
     }
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder
-        .enable_all()
-        .on_thread_start(riverlog_storage::time_slice::shorten);
-    let runtime = match builder.build() {
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return failed(&anyhow::Error::new(error).context("the async runtime does not start"));

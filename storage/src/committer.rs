@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::disk::{Disk, DiskFile, Job, Open};
+use crate::disk::{Disk, Job, Open};
 use crate::error::WriteError;
 use crate::extent;
 use crate::frame::{FrameHeader, Kind, Part, Salt};
@@ -22,10 +22,6 @@ use crate::sequencer::{Extent, Group, Run, Waiter};
 use crate::shared::{Published, Shared};
 use crate::state::{AppliedRun, log_dir};
 use crate::{LogId, Lsn};
-
-/// A run of so much goes to its segment past the page cache if nobody reads it soon: it is written now, by several threads, instead
-/// of being copied now and written by the checkpoint. With 40 and with 1,000 partitions 7 % more records go through so.
-const PAST_CACHE_BYTES: usize = 64 << 10;
 
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -298,14 +294,10 @@ impl Committer {
                 Kind::Inline => (0, held.unwrap_or_default()),
                 _ => (extent::WITHHELD_AT, &[extent::WITHHELD][..]),
             };
-            shared.spend(bytes.len() as u64);
-            if bytes.len() >= PAST_CACHE_BYTES && file.is_unread() {
-                let write = |writer: &dyn DiskFile, position| writer.write_run_at(&[bytes], position, 0);
-                large.push(Box::new(move || write_run(shared, part, file, write)));
-            } else {
-                let write = |writer: &dyn DiskFile, position| writer.write_at(bytes, position + at as u64);
-                write_run(shared, part, file, write)?;
-                file.note_written(bytes.len() as u64);
+            let piece = Piece { part, file, at, bytes };
+            match bytes.len() as u64 >= shared.options.past_cache_bytes && file.is_unread() {
+                true => large.push(Box::new(move || piece.write(shared, true))),
+                false => piece.write(shared, false)?,
             }
         }
         // These wait for the disk, the others only for a copy.
@@ -484,18 +476,32 @@ fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
     }
 }
 
-/// Writes something of a run, and then notes that the checkpoint must sync it: noted before, it could be synced before it is
-/// written. Says where the run stands.
-fn write_run(
-    shared: &Shared,
-    part: &Part,
-    file: &Arc<SegmentFile>,
-    write: impl FnOnce(&dyn DiskFile, u64) -> io::Result<()>,
-) -> io::Result<()> {
-    let handles = file.handles(&*shared.disk, Open::ReadWrite)?;
-    write(&*handles.writer, u64::from(part.position))?;
-    file.note_grown(u64::from(part.length));
-    let key = (part.log, part.segment_base);
-    shared.dirty.lock().segments.insert(key, file.clone());
-    Ok(())
+/// What is written of a run when it is applied.
+struct Piece<'a> {
+    part: &'a Part,
+    file: &'a Arc<SegmentFile>,
+    /// Where in the run.
+    at: usize,
+    bytes: &'a [u8],
+}
+
+impl Piece<'_> {
+    /// Writes it, and then notes that the checkpoint must sync it: noted before, it could be synced before it is written.
+    fn write(&self, shared: &Shared, past_cache: bool) -> io::Result<()> {
+        let handles = self.file.handles(&*shared.disk, Open::ReadWrite)?;
+        let position = u64::from(self.part.position) + self.at as u64;
+        let is_written = match past_cache {
+            true => handles.writer.write_run_at(&[self.bytes], position, 0)?,
+            false => handles.writer.write_at(self.bytes, position).map(|()| false)?,
+        };
+        let bytes = self.bytes.len() as u64;
+        shared.spend(bytes);
+        if !is_written {
+            self.file.note_written(bytes);
+        }
+        self.file.note_grown(u64::from(self.part.length));
+        let key = (self.part.log, self.part.segment_base);
+        shared.dirty.lock().segments.insert(key, self.file.clone());
+        Ok(())
+    }
 }

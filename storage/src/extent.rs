@@ -95,7 +95,9 @@ pub(crate) fn write(run: &Run, segment: &SegmentFile) -> io::Result<()> {
         .collect();
     let (writer, position) = (writer(segment)?, u64::from(run.part.position));
     let written = match segment.is_unread() {
-        true => writer.write_run_at(&pieces, position, WITHHELD_AT as u64 + 1),
+        true => writer
+            .write_run_at(&pieces, position, WITHHELD_AT as u64 + 1)
+            .map(|_| ()),
         false => writer.write_pieces_at(&pieces, position),
     };
     written.map_err(named(segment))

@@ -168,7 +168,7 @@ impl SegmentFile {
     }
 
     /// Gives up the descriptors of a segment that is not written any more. If its file was removed, closing the last of them
-    /// frees all of its space, which can take a tenth of a second: nobody may hold a lock while they are dropped.
+    /// frees all of its space, which can take a tenth of a second: nobody may hold the state while they are dropped.
     #[must_use]
     pub fn take_handles(&self) -> Option<Handles> {
         self.handles.lock().take()

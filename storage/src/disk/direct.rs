@@ -1,4 +1,4 @@
-//! Writes past the page cache (`O_DIRECT`), of what is synced at once and read by nobody soon. A small write and its sync
+//! Writes past the page cache (`O_DIRECT`), of what may be written at once and is read by nobody soon. A small write and its sync
 //! take a tenth less time so, and two thirds of the CPU time; a large one takes half of the CPU time.
 
 use std::fs::{File, OpenOptions};

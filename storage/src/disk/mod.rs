@@ -108,10 +108,10 @@ pub trait DiskFile: Send + Sync {
         }
         Ok(())
     }
-    /// Writes the pieces one behind the other, for what is synced at once and, but for its first `cached_bytes`, neither read nor
-    /// written again soon.
-    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, _cached_bytes: u64) -> io::Result<()> {
-        self.write_pieces_at(pieces, pos)
+    /// Writes the pieces one behind the other, for what may be written to the device now and, but for its first `cached_bytes`, is
+    /// neither read nor written again soon. Whether it was: a sync has little to write then.
+    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, _cached_bytes: u64) -> io::Result<bool> {
+        self.write_pieces_at(pieces, pos).map(|()| false)
     }
     /// Makes the written bytes durable, and the size if it has grown.
     fn sync_data(&self) -> io::Result<()>;

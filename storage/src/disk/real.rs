@@ -282,11 +282,12 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<()> {
-        match direct::write_run_at(&self.file, pieces, pos, cached_bytes)? {
-            true => Ok(()),
-            false => self.write_pieces_at(pieces, pos),
+    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<bool> {
+        let is_written = direct::write_run_at(&self.file, pieces, pos, cached_bytes)?;
+        if !is_written {
+            self.write_pieces_at(pieces, pos)?;
         }
+        Ok(is_written)
     }
 
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {

@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::Job;
-use crate::time_slice;
 
 /// More concurrent syncs than this gain nothing more: a thousand small files take half as long as with sixteen.
 const MAX_JOBS_AT_ONCE: usize = 64;
@@ -19,8 +18,6 @@ const WORKERS: usize = 4;
 /// use them, whose many jobs those would wait for. None where the system gives no more threads.
 static STANDING_BY: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let builder = ThreadPoolBuilder::new().num_threads(WORKERS);
-    // Short slices, which the committing thread has and would hand on, cost those who look for work a fifth more time.
-    let builder = builder.start_handler(|_| time_slice::reset());
     let built = builder.thread_name(|number| format!("riverlog-disk-{number}")).build();
     built
         .inspect_err(|error| tracing::warn!("large runs are written one after the other: {error}"))
