@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
+
+use crate::append::Way;
+use crate::apply;
 use crate::disk::{Disk, Job, Open};
 use crate::error::WriteError;
 use crate::extent;
@@ -22,6 +26,9 @@ use crate::sequencer::{Extent, Group, Run, Waiter};
 use crate::shared::{Published, Shared};
 use crate::state::{AppliedRun, log_dir};
 use crate::{LogId, Lsn};
+
+/// More batches than this are copied together, whatever their size: that takes less than to handle the pieces.
+const MOST_PIECES: usize = 1024;
 
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -37,7 +44,7 @@ pub(crate) struct Committer {
     writers: HashMap<LogId, (i64, Arc<SegmentFile>)>,
     /// Published segments that are followed by new ones of the present group: see [`SegmentFile::open_to_seal`].
     sealed: Vec<((LogId, i64), Arc<SegmentFile>)>,
-    /// The present frame.
+    /// The present frame, unless it is large.
     buffer: Vec<u8>,
     /// Wall clock of the last frame.
     time_ms: i64,
@@ -222,14 +229,6 @@ impl Committer {
         let header_len = FrameHeader::encoded_len(runs.len(), self.previous_ends.len());
         let body_bytes: u64 = runs.iter().map(|run| run.part.body_bytes() as u64).sum();
         let (file, position) = self.journal.reserve(header_len as u64 + body_bytes)?;
-        self.buffer.clear();
-        self.buffer.resize(header_len, 0);
-        for run in runs {
-            match &run.extent {
-                Some(extent) => self.buffer.extend(extent.crc.to_le_bytes()),
-                None => run.copy_to(&mut self.buffer),
-            }
-        }
         self.time_ms = self.shared.clock.now_ms();
         let header = FrameHeader {
             salt: self.salt,
@@ -242,11 +241,28 @@ impl Committer {
             parts: runs.iter().map(|run| run.part).collect(),
             previous_ends: std::mem::take(&mut self.previous_ends),
         };
-        header.seal(&mut self.buffer);
-        let taken_bytes = self.journal.write(&self.buffer, position)?;
+        self.buffer.clear();
+        let large_frame_bytes = self.shared.options.large_frame_bytes;
+        let batches = runs.iter().map(|run| run.batches.len()).sum::<usize>();
+        let taken_bytes = if body_bytes >= large_frame_bytes && batches <= MOST_PIECES {
+            let body: Vec<Bytes> = runs.iter().flat_map(pieces_of_body).collect();
+            let header = header.encode(body.iter().map(|piece| &piece[..]));
+            let frame: Vec<Bytes> = [header.into()].into_iter().chain(body).collect();
+            self.journal.write_large(&frame, position, large_frame_bytes / 2)?
+        } else {
+            self.buffer.resize(header_len, 0);
+            for run in runs {
+                match &run.extent {
+                    Some(extent) => self.buffer.extend(extent.crc.to_le_bytes()),
+                    None => run.copy_to(&mut self.buffer),
+                }
+            }
+            header.seal(&mut self.buffer);
+            self.journal.write(&self.buffer, position)?
+        };
         self.shared.spend(taken_bytes);
         self.lsn += 1;
-        let bytes = self.buffer.len() as u64;
+        let bytes = header_len as u64 + body_bytes;
         self.shared.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.shared.counters.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
@@ -282,26 +298,28 @@ impl Committer {
     fn apply(&mut self, group: &Group) -> io::Result<Vec<AppliedRun>> {
         let files: io::Result<Vec<_>> = group.runs.iter().map(|run| self.segment_of(run)).collect();
         let files = files?;
-        let shared = &*self.shared;
+        let shared = &self.shared;
         let body = group.runs.iter().map(|run| run.part.body_bytes()).sum::<usize>();
         let mut offset = self.buffer.len().saturating_sub(body);
-        let mut large: Vec<Job<'_>> = Vec::new();
+        let mut large: Vec<Job<'static>> = Vec::new();
         for (run, file) in group.runs.iter().zip(&files) {
             let part = &run.part;
             let held = self.buffer.get(offset..offset + part.body_bytes());
             offset += part.body_bytes();
-            let (at, bytes) = match part.kind {
-                Kind::Inline => (0, held.unwrap_or_default()),
-                _ => (extent::WITHHELD_AT, &[extent::WITHHELD][..]),
-            };
-            let piece = Piece { part, file, at, bytes };
-            match bytes.len() as u64 >= shared.options.past_cache_bytes && file.is_unread() {
-                true => large.push(Box::new(move || piece.write(shared, true))),
-                false => piece.write(shared, false)?,
+            let is_large = u64::from(part.length) >= shared.options.past_cache_bytes && file.is_unread();
+            match (part.kind, held) {
+                (Kind::Inline, _) if is_large => large.push(apply::past_cache(shared, run, file)),
+                (Kind::Inline, Some(held)) => apply::inline(shared, part, file, &[held], Way::ThroughCache)?,
+                (Kind::Inline, None) => {
+                    let pieces: Vec<Bytes> = run.pieces().collect();
+                    let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+                    apply::inline(shared, part, file, &pieces, Way::ThroughCache)?;
+                }
+                _ => apply::complete_extent(shared, part, file)?,
             }
         }
         // These wait for the disk, the others only for a copy.
-        shared.disk.run_few(large)?;
+        shared.disk.run_many(large)?;
         let applied = group.runs.iter().zip(files).map(|(run, file)| AppliedRun {
             part: run.part,
             headers: run.batches.iter().map(|batch| batch.header).collect(),
@@ -394,6 +412,14 @@ impl Committer {
     }
 }
 
+/// What the body of a frame has of a run.
+fn pieces_of_body(run: &Run) -> Vec<Bytes> {
+    match &run.extent {
+        Some(extent) => vec![Bytes::copy_from_slice(&extent.crc.to_le_bytes())],
+        None => run.pieces().collect(),
+    }
+}
+
 /// The planted bug: what is published is on no disk yet.
 fn write_unsynced(runs: &[Run]) -> io::Result<()> {
     let mut extents = runs.iter().filter_map(|run| Some((run, run.extent.as_ref()?)));
@@ -473,35 +499,5 @@ fn new_or_emptied(disk: &dyn Disk, file: &SegmentFile) -> io::Result<()> {
         file.handles(disk, Open::ReadWrite)?.writer.set_len(0)
     } else {
         file.handles(disk, Open::CreateNew).map(|_| ())
-    }
-}
-
-/// What is written of a run when it is applied.
-struct Piece<'a> {
-    part: &'a Part,
-    file: &'a Arc<SegmentFile>,
-    /// Where in the run.
-    at: usize,
-    bytes: &'a [u8],
-}
-
-impl Piece<'_> {
-    /// Writes it, and then notes that the checkpoint must sync it: noted before, it could be synced before it is written.
-    fn write(&self, shared: &Shared, past_cache: bool) -> io::Result<()> {
-        let handles = self.file.handles(&*shared.disk, Open::ReadWrite)?;
-        let position = u64::from(self.part.position) + self.at as u64;
-        let is_written = match past_cache {
-            true => handles.writer.write_run_at(&[self.bytes], position, 0)?,
-            false => handles.writer.write_at(self.bytes, position).map(|()| false)?,
-        };
-        let bytes = self.bytes.len() as u64;
-        shared.spend(bytes);
-        if !is_written {
-            self.file.note_written(bytes);
-        }
-        self.file.note_grown(u64::from(self.part.length));
-        let key = (self.part.log, self.part.segment_base);
-        shared.dirty.lock().segments.insert(key, self.file.clone());
-        Ok(())
     }
 }

@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::append::Way;
 use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::buffers::Buffers;
 use crate::catalog::ControlRecord;
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, Open};
 use crate::frame::{Held, Kind, Part};
 use crate::planted::{Planted, planted};
-use crate::segment::SegmentFile;
+use crate::segment::{Handles, SegmentFile};
 use crate::sequencer::{Group, Run};
 use crate::state::segment_path;
 use crate::{CONTROL_LOG, LogId};
@@ -77,7 +78,7 @@ pub(crate) fn commit(run: &Run, segment: &SegmentFile) -> io::Result<()> {
     if planted(Planted::ExtentUnsynced) {
         return Ok(());
     }
-    writer(segment)?.sync_data().map_err(named(segment))
+    handles(segment)?.writer.sync_data().map_err(named(segment))
 }
 
 /// Writes it from the memory in which its batches came. What nobody reads soon goes past the page cache, but for the page that
@@ -93,19 +94,19 @@ pub(crate) fn write(run: &Run, segment: &SegmentFile) -> io::Result<()> {
     let pieces: Vec<&[u8]> = batches
         .flat_map(|(header, batch)| [&header[..], &batch.payload])
         .collect();
-    let (writer, position) = (writer(segment)?, u64::from(run.part.position));
-    let written = match segment.is_unread() {
-        true => writer
-            .write_run_at(&pieces, position, WITHHELD_AT as u64 + 1)
-            .map(|_| ()),
-        false => writer.write_pieces_at(&pieces, position),
+    let way = match segment.is_unread() {
+        true => Way::PastCache {
+            but_bytes: WITHHELD_AT as u64 + 1,
+        },
+        false => Way::ThroughCache,
     };
-    written.map_err(named(segment))
+    let written = segment.append(&handles(segment)?, &pieces, u64::from(run.part.position), way);
+    written.map(|_| ()).map_err(named(segment))
 }
 
-fn writer(segment: &SegmentFile) -> io::Result<Arc<dyn DiskFile>> {
+fn handles(segment: &SegmentFile) -> io::Result<Handles> {
     let handles = segment.open_handles().ok_or_else(|| io::Error::other("closed"));
-    handles.map(|handles| handles.writer).map_err(named(segment))
+    handles.map_err(named(segment))
 }
 
 fn named(segment: &SegmentFile) -> impl FnOnce(io::Error) -> io::Error {

@@ -247,7 +247,7 @@ fn a_repair_keeps_the_extents_before_the_damaged_one_though_they_lacked_their_by
     for _ in 0..3 {
         submit(&engine, vec![append(logs[0], 2000)], vec![]);
         commit(&engine);
-        ends.push(disk.paths()[&segment_path(logs[0])]);
+        ends.push(engine.shared.state.read().logs[&logs[0]].segments[0].size_bytes);
     }
     engine.close_idle_step();
     drop(engine);

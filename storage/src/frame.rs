@@ -98,6 +98,14 @@ impl FrameHeader {
     /// [`Self::encoded_len`] bytes.
     pub fn seal(&self, frame: &mut [u8]) {
         let header_len = Self::encoded_len(self.parts.len(), self.previous_ends.len());
+        if let Some((gap, body)) = frame.split_at_mut_checked(header_len) {
+            gap.copy_from_slice(&self.encode([&*body]));
+        }
+    }
+
+    /// The header, with the checksum of the body that is to stand behind it, in any number of pieces.
+    pub fn encode<'a>(&self, body: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let header_len = Self::encoded_len(self.parts.len(), self.previous_ends.len());
         let mut out = Vec::with_capacity(header_len);
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -129,11 +137,9 @@ impl FrameHeader {
         out.extend_from_slice(&header_crc.to_le_bytes());
         let mut whole = crc32fast::Hasher::new();
         whole.update(&out);
-        whole.update(frame.get(header_len..).unwrap_or_default());
+        body.into_iter().for_each(|piece| whole.update(piece));
         out.extend_from_slice(&whole.finalize().to_le_bytes());
-        if let Some(gap) = frame.get_mut(..out.len()) {
-            gap.copy_from_slice(&out);
-        }
+        out
     }
 
     /// Bytes that the header at the front of `bytes` claims, if it claims to be one of `salt`:

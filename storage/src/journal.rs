@@ -8,14 +8,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, DiskFile, Job, Open};
 use crate::frame::BLOCK_BYTES;
 use crate::planted::{Planted, planted};
 
 /// Zeros are written this far ahead, so that a commit changes no file metadata.
 const PREPARE_BYTES: u64 = 8 << 20;
+/// Larger frames go through the page cache: no gain was found in another way for them.
+const MOST_DIRECT_BYTES: usize = 64 * 1024;
+/// A large frame is written in so many slices, if they are not too small.
+const SLICES: u64 = 5;
 /// Superfluous files beyond this are removed.
 const MAX_SPARE_FILES: usize = 3;
 
@@ -43,6 +48,8 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 struct Current {
     number: u64,
     file: Arc<dyn DiskFile>,
+    /// Of the same file, for small frames.
+    blocks: Arc<dyn DiskFile>,
     prepared_bytes: u64,
 }
 
@@ -97,10 +104,42 @@ impl Journal {
 
     /// Writes a frame at the place that was reserved for it. Tells how many bytes of the disk it took that were free.
     pub fn write(&mut self, frame: &[u8], position: u64) -> io::Result<u64> {
+        let (current, taken_bytes) = self.prepare(position + frame.len() as u64)?;
+        if frame.len() > MOST_DIRECT_BYTES || !current.blocks.write_blocks_at(&[frame], position)? {
+            current.file.write_at(frame, position)?;
+        }
+        Ok(taken_bytes)
+    }
+
+    /// The same of a large frame in pieces. Several threads write a slice each, of at least so many bytes.
+    pub fn write_large(&mut self, pieces: &[Bytes], position: u64, least_slice_bytes: u64) -> io::Result<u64> {
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let disk = Arc::clone(&self.disk);
+        let (current, taken_bytes) = self.prepare(position + len)?;
+        let slice_bytes = (len / SLICES).max(least_slice_bytes).next_multiple_of(BLOCK_BYTES);
+        let write = |(number, slice): (u64, Vec<Bytes>)| -> Job<'static> {
+            let (file, blocks) = (Arc::clone(&current.file), Arc::clone(&current.blocks));
+            let position = position + number * slice_bytes;
+            Box::new(move || {
+                if planted(Planted::SliceUnwritten) {
+                    return Ok(());
+                }
+                let pieces: Vec<&[u8]> = slice.iter().map(|piece| &piece[..]).collect();
+                match blocks.write_blocks_at(&pieces, position)? {
+                    true => Ok(()),
+                    false => file.write_pieces_at(&pieces, position),
+                }
+            })
+        };
+        disk.run_many((0..).zip(slices(pieces, slice_bytes)).map(write).collect())?;
+        Ok(taken_bytes)
+    }
+
+    /// Sees to it that the current file is pre-written up to where a frame will end.
+    fn prepare(&mut self, end: u64) -> io::Result<(&Current, u64)> {
         let Some(current) = &mut self.current else {
             return Err(io::Error::other("no journal file is open"));
         };
-        let end = position + frame.len() as u64;
         let mut taken_bytes = 0;
         if end > current.prepared_bytes {
             let until = (end + PREPARE_BYTES).min(self.capacity_bytes).max(end);
@@ -108,9 +147,8 @@ impl Journal {
             current.file.allocate(current.prepared_bytes, taken_bytes)?;
             current.prepared_bytes = until;
         }
-        current.file.write_blocks_at(frame, position)?;
         self.position = end;
-        Ok(taken_bytes)
+        Ok((current, taken_bytes))
     }
 
     /// Makes everything that was written durable, the file's name included.
@@ -151,11 +189,13 @@ impl Journal {
             None => Open::CreateNew,
         };
         let file = self.disk.open(&path, mode)?;
+        let blocks = self.disk.open(&path, Open::Blocks)?;
         let prepared_bytes = file.len()?;
         files.live.insert(number);
         self.current = Some(Current {
             number,
             file,
+            blocks,
             prepared_bytes,
         });
         self.next_number += 1;
@@ -163,6 +203,24 @@ impl Journal {
         self.directory_dirty = true;
         Ok(())
     }
+}
+
+/// Divides what pieces have, one behind the other, into slices of so many bytes; the last may have fewer.
+fn slices(pieces: &[Bytes], slice_bytes: u64) -> Vec<Vec<Bytes>> {
+    let (mut slices, mut left) = (Vec::new(), 0);
+    for piece in pieces {
+        let mut rest = piece.clone();
+        while !rest.is_empty() {
+            if left == 0 {
+                slices.push(Vec::new());
+                left = slice_bytes as usize;
+            }
+            let more = rest.split_to(rest.len().min(left));
+            left -= more.len();
+            slices.last_mut().into_iter().for_each(|slice| slice.push(more.clone()));
+        }
+    }
+    slices
 }
 
 /// Retires the files before `keep_from`: a checkpoint covers all their frames.

@@ -17,6 +17,8 @@
 //!
 //! The contract is `docs/storage.md`; the bytes are in `docs/formats.md`.
 
+mod append;
+mod apply;
 mod backup;
 pub mod batch;
 pub mod buffers;

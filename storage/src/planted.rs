@@ -69,11 +69,15 @@ pub enum Planted {
     ExtentUnchecked,
     /// Such a run is whole before its frame is durable. (6)
     ExtentShownEarly,
+    /// What a page has before a run that goes past the page cache becomes zeros.
+    ForgetTail,
+    /// A slice of a large frame is not written.
+    SliceUnwritten,
 }
 
 /// Every bug.
 #[cfg(feature = "planted")]
-pub const ALL: [Planted; 32] = [
+pub const ALL: [Planted; 34] = [
     Planted::SkipSync,
     Planted::PublishBeforeSync,
     Planted::TrustSegment,
@@ -106,6 +110,8 @@ pub const ALL: [Planted; 32] = [
     Planted::ExtentNameUnsynced,
     Planted::ExtentUnchecked,
     Planted::ExtentShownEarly,
+    Planted::ForgetTail,
+    Planted::SliceUnwritten,
 ];
 
 #[cfg(feature = "planted")]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::MAX_WRITE_SET_BYTES;
+use crate::append::Tail;
 use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::buffers::Buffers;
 use crate::disk::{Disk, DiskFile, Open};
@@ -31,10 +32,13 @@ pub(crate) struct SegmentFile {
     unsynced_bytes: AtomicU64,
     /// How much the log has grown since anybody read of the segment that was its last. From [`UNREAD_BYTES`] on nobody does.
     unread_bytes: AtomicU64,
+    /// See [`crate::append`].
+    pub tail: Mutex<Option<Tail>>,
 }
 
 /// Linux reports a write-back error once for each open file description, and only to those that were
-/// open before the write. So the checkpoint, which vouches for the bytes, has its own.
+/// open before the write. So the checkpoint, which vouches for the bytes, has its own. What is written by that one goes past the
+/// page cache, and fails at once or not at all.
 #[derive(Clone)]
 pub(crate) struct Handles {
     pub writer: Arc<dyn DiskFile>,
@@ -55,6 +59,7 @@ impl SegmentFile {
             name_durable: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
             unread_bytes: AtomicU64::new(UNREAD_BYTES),
+            tail: Mutex::new(None),
         }
     }
 
@@ -126,7 +131,7 @@ impl SegmentFile {
             return Ok(handles.clone());
         }
         let writer = disk.open(&self.path, mode)?;
-        let syncer = disk.open(&self.path, Open::ReadWrite)?;
+        let syncer = disk.open(&self.path, Open::Blocks)?;
         let handles = Handles { writer, syncer };
         *slot = Some(handles.clone());
         Ok(handles)
@@ -171,6 +176,7 @@ impl SegmentFile {
     /// frees all of its space, which can take a tenth of a second: nobody may hold the state while they are dropped.
     #[must_use]
     pub fn take_handles(&self) -> Option<Handles> {
+        *self.tail.lock() = None;
         self.handles.lock().take()
     }
 

@@ -3,50 +3,53 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
-use rustix::param::page_size;
 
 /// Position, length and memory must be multiples of the device's block size, which is this or less.
-const BLOCK_BYTES: usize = 4096;
+pub(super) const BLOCK_BYTES: usize = 4096;
 /// What is written at a time.
 const ROOM_BYTES: usize = 1 << 20;
 
-/// Another description of a file, for writes of whole blocks.
-pub(super) struct DirectFile(File);
-
-impl DirectFile {
-    /// None if the file system has no such writes, or the system does not show open files by number.
-    pub fn of(file: &File) -> Option<Self> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mut options = OpenOptions::new();
-        options.write(true).custom_flags(OFlags::DIRECT.bits() as i32);
-        options.open(path).ok().map(Self)
+/// Opens an existing file for such writes. None if its file system has none.
+pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(OFlags::DIRECT.bits() as i32);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        opened => opened.map(Some),
     }
+}
 
-    /// Writes so many bytes of `source`, and zeros behind them up to the end of the last block. False if the file system has no
-    /// such writes, or wants larger blocks than ours, which it says before it writes anything.
-    pub fn write_at(&self, source: &mut impl Read, len: usize, pos: u64) -> io::Result<bool> {
-        with_room(|room| {
-            let mut done = 0;
-            while done < len {
-                let more = (len - done).min(ROOM_BYTES);
-                let blocks = room.get_mut(..more.next_multiple_of(BLOCK_BYTES)).unwrap_or_default();
-                let (front, behind) = blocks.split_at_mut(more);
-                source.read_exact(front)?;
-                behind.fill(0);
-                match self.0.write_all_at(blocks, pos.saturating_add(done as u64)) {
-                    Err(error) if done == 0 && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
-                    written => written?,
-                }
-                done += more;
+/// Writes the pieces one behind the other, and zeros behind them up to the end of the last block. False if the file system wants
+/// larger blocks than ours, which it says before it writes anything.
+pub(super) fn write_blocks_at(file: &File, pieces: &[&[u8]], mut pos: u64) -> io::Result<bool> {
+    let mut left = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+    let mut source = Pieces {
+        piece: &[],
+        others: pieces.iter(),
+    };
+    with_room(|room| {
+        let mut is_first = true;
+        while left > 0 {
+            let more = left.min(ROOM_BYTES);
+            let blocks = room.get_mut(..more.next_multiple_of(BLOCK_BYTES)).unwrap_or_default();
+            let (front, behind) = blocks.split_at_mut(more);
+            source.read_exact(front)?;
+            behind.fill(0);
+            match file.write_all_at(blocks, pos) {
+                Err(error) if is_first && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+                written => written?,
             }
-            Ok(true)
-        })
-    }
+            is_first = false;
+            left -= more;
+            pos = pos.saturating_add(more as u64);
+        }
+        Ok(true)
+    })
 }
 
 /// Lends memory where a block begins, [`ROOM_BYTES`] of it: bytes are copied there, because theirs may begin anywhere.
@@ -59,41 +62,6 @@ fn with_room<T>(write: impl FnOnce(&mut [u8]) -> T) -> T {
     let outcome = write(memory.get_mut(start..).unwrap_or_default());
     FREE.lock().push(memory);
     outcome
-}
-
-/// Writes the pieces one behind the other: whole pages past the page cache; through it what comes before them, at least
-/// `cached_bytes`, and what comes behind. Pages, so that none has both: a reader of one might keep the other as it was. False if
-/// this cannot be done here; no more than what comes before them is written then.
-///
-/// It opens a description of its own, for a few microseconds: to keep one for each segment would leave files for fewer partitions.
-pub(super) fn write_run_at(file: &File, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<bool> {
-    let page = page_size().max(BLOCK_BYTES) as u64;
-    let len = pieces.iter().map(|piece| piece.len() as u64).sum();
-    let end = pos.saturating_add(len);
-    let from = pos.saturating_add(cached_bytes).next_multiple_of(page);
-    let to = end - end % page;
-    if from >= to {
-        return Ok(false);
-    }
-    let Some(direct) = DirectFile::of(file) else {
-        return Ok(false);
-    };
-    let mut source = Pieces {
-        piece: &[],
-        others: pieces.iter(),
-    };
-    let through_cache = |source: &mut Pieces<'_>, len: u64, pos: u64| {
-        let mut edge = vec![0; len as usize];
-        source.read_exact(&mut edge)?;
-        file.write_all_at(&edge, pos)
-    };
-    // In order: a reader must not find a hole, and keep it in the page cache.
-    through_cache(&mut source, from - pos, pos)?;
-    if !direct.write_at(&mut source, (to - from) as usize, from)? {
-        return Ok(false);
-    }
-    through_cache(&mut source, end - to, to)?;
-    Ok(true)
 }
 
 /// The bytes of pieces, one behind the other.

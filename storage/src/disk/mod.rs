@@ -26,6 +26,8 @@ pub enum Open {
     ReadWrite,
     /// A file that must not exist yet, for reading and writing.
     CreateNew,
+    /// An existing file, for [`DiskFile::write_blocks_at`] and for syncing.
+    Blocks,
 }
 
 /// Something to do on a disk.
@@ -65,6 +67,10 @@ pub trait Disk: Send + Sync {
     fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
         self.run_all(jobs)
     }
+    /// The same of many short things.
+    fn run_many(&self, jobs: Vec<Job<'static>>) -> io::Result<()> {
+        self.run_all(jobs)
+    }
     /// Takes the exclusive lock of a lock file (made if missing) until the answer is dropped.
     /// `WouldBlock` says that another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>>;
@@ -95,11 +101,6 @@ pub trait DiskFile: Send + Sync {
     }
     /// Writes all of `buf` at `pos`; a file that is shorter grows, zeros in between.
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
-    /// Writes all of `buf` at a boundary of 4 KiB, for what is synced at once and read by nobody soon. What stood behind it in
-    /// the last block may become zeros.
-    fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        self.write_at(buf, pos)
-    }
     /// Writes the pieces one behind the other.
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
         for piece in pieces {
@@ -108,11 +109,13 @@ pub trait DiskFile: Send + Sync {
         }
         Ok(())
     }
-    /// Writes the pieces one behind the other, for what may be written to the device now and, but for its first `cached_bytes`, is
-    /// neither read nor written again soon. Whether it was: a sync has little to write then.
-    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, _cached_bytes: u64) -> io::Result<bool> {
-        self.write_pieces_at(pieces, pos).map(|()| false)
-    }
+    /// What the page cache keeps as one piece, and blocks do not divide. To write a part of one that is not in it, the system
+    /// reads all of it first.
+    fn page_bytes(&self) -> u64;
+    /// Writes the pieces one behind the other from a boundary of 4 KiB on, and zeros behind them up to the end of a block, which
+    /// is no larger: to the device at once and not to the page cache, for what is synced soon and read by nobody soon. False if
+    /// this cannot be done here; nothing is written then.
+    fn write_blocks_at(&self, pieces: &[&[u8]], pos: u64) -> io::Result<bool>;
     /// Makes the written bytes durable, and the size if it has grown.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes the written bytes and the size durable.

@@ -6,16 +6,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, ResolveFlags, fallocate, openat2, statfs, statvfs, syncfs};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
+use rustix::param::page_size;
 use rustix::system::uname;
 
-use super::direct::{self, DirectFile};
-use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open, workers};
-
-/// Larger blocks go through the page cache: no gain was found in another way for the journal's.
-const MOST_DIRECT_BYTES: usize = 64 * 1024;
+use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open, direct, workers};
 
 /// Zeros are written in pieces of this size.
 const ZEROS_LEN: usize = 1 << 20;
@@ -41,6 +37,12 @@ impl Disk for RealDisk {
             }
             Open::CreateNew => {
                 options.write(true).create_new(true);
+            }
+            Open::Blocks => {
+                if let Some(file) = direct::open(path).map_err(named("open", path))? {
+                    return Ok(Arc::new(RealFile { file, is_direct: true }));
+                }
+                options.write(true);
             }
         }
         let file = options.open(path).map_err(named("open", path))?;
@@ -106,6 +108,10 @@ impl Disk for RealDisk {
 
     fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
         workers::run_few(jobs)
+    }
+
+    fn run_many(&self, jobs: Vec<Job<'static>>) -> io::Result<()> {
+        workers::run_many(jobs)
     }
 
     fn file_system(&self, dir: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
@@ -206,23 +212,13 @@ impl DirectoryLock for RealLock {
 
 struct RealFile {
     file: File,
-    /// For blocks.
-    direct: Mutex<Direct>,
-}
-
-/// Whether blocks go past the page cache. The first one of a file finds out.
-enum Direct {
-    Untried,
-    Usable(DirectFile),
-    Unusable,
+    /// Whether it writes past the page cache, and does not read.
+    is_direct: bool,
 }
 
 impl RealFile {
     fn of(file: File) -> Arc<dyn DiskFile> {
-        Arc::new(Self {
-            file,
-            direct: Mutex::new(Direct::Untried),
-        })
+        Arc::new(Self { file, is_direct: false })
     }
 }
 
@@ -260,34 +256,15 @@ impl DiskFile for RealFile {
         self.file.write_all_at(buf, pos)
     }
 
-    fn write_blocks_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
-        if buf.len() > MOST_DIRECT_BYTES {
-            return self.write_at(buf, pos);
-        }
-        let mut direct = self.direct.lock();
-        let is_first = matches!(*direct, Direct::Untried);
-        if is_first {
-            *direct = DirectFile::of(&self.file).map_or(Direct::Unusable, Direct::Usable);
-        }
-        let Direct::Usable(file) = &*direct else {
-            return self.write_at(buf, pos);
-        };
-        match file.write_at(&mut &*buf, buf.len(), pos)? {
-            true => Ok(()),
-            false if is_first => {
-                *direct = Direct::Unusable;
-                self.write_at(buf, pos)
-            }
-            false => Err(io::ErrorKind::InvalidInput.into()),
-        }
+    fn page_bytes(&self) -> u64 {
+        page_size().max(direct::BLOCK_BYTES) as u64
     }
 
-    fn write_run_at(&self, pieces: &[&[u8]], pos: u64, cached_bytes: u64) -> io::Result<bool> {
-        let is_written = direct::write_run_at(&self.file, pieces, pos, cached_bytes)?;
-        if !is_written {
-            self.write_pieces_at(pieces, pos)?;
+    fn write_blocks_at(&self, pieces: &[&[u8]], pos: u64) -> io::Result<bool> {
+        match self.is_direct {
+            true => direct::write_blocks_at(&self.file, pieces, pos),
+            false => Ok(false),
         }
-        Ok(is_written)
     }
 
     fn write_pieces_at(&self, pieces: &[&[u8]], mut pos: u64) -> io::Result<()> {
@@ -351,7 +328,6 @@ mod tests {
     use std::num::NonZeroU64;
 
     use rustix::fs::{Advice, fadvise};
-    use rustix::param::page_size;
 
     use super::*;
 
@@ -453,99 +429,47 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_written_and_zeros_behind_them_at_most() {
-        const LEN: usize = 200_000;
+    fn blocks_are_written_and_zeros_behind_them() {
+        const LEN: usize = 3_100_000;
         let dir = directory();
         let path = dir.path().join("file");
         let file = RealDisk.open(&path, Open::CreateNew).unwrap();
-        for len in [1_usize, 4095, 4096, 4097, 65_535, 65_536, 65_537, 150_000] {
+        let blocks = RealDisk.open(&path, Open::Blocks).unwrap();
+        let kind = statfs(dir.path()).unwrap().f_type as u32;
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        for len in [0, 1, 4095, 4096, 4097, 65_537, 1 << 20, (2 << 20) + 1, 3_000_000] {
             file.write_at(&[0xff; LEN], 0).unwrap();
-            // Where no block begins in memory.
-            let bytes: Vec<u8> = (0..=len).map(|at| at as u8 | 1).collect();
-            file.write_blocks_at(&bytes[1..], 8192).unwrap();
+            // Some of them empty, some across several blocks, and where no block begins in memory.
+            let (short, rest) = bytes[..len].split_at(len / 100);
+            let mut pieces: Vec<&[u8]> = short.chunks(61).collect();
+            pieces.push(&[]);
+            pieces.extend(rest.chunks(100_003));
+            if !blocks.write_blocks_at(&pieces, 8192).unwrap() {
+                assert!(![EXT4, XFS].contains(&kind));
+                return;
+            }
             file.sync_data().unwrap();
-            let mut there = vec![0; LEN];
-            assert_eq!(
-                RealDisk
-                    .open(&path, Open::Read)
-                    .unwrap()
-                    .read_at(&mut there, 0)
-                    .unwrap(),
-                LEN
-            );
+            let mut there = vec![0; LEN + 1];
+            let reader = RealDisk.open(&path, Open::Read).unwrap();
+            assert_eq!(reader.read_at(&mut there, 0).unwrap(), LEN);
             let (end, block_end) = (8192 + len, 8192 + len.next_multiple_of(4096));
-            assert_eq!(there[8192..end], bytes[1..], "{len}");
-            assert!(
-                there[end..block_end].iter().all(|byte| [0, 0xff].contains(byte)),
-                "{len}"
-            );
-            let others = there[..8192].iter().chain(&there[block_end..]);
+            assert!(there[8192..end] == bytes[..len], "{len}");
+            assert!(there[end..block_end].iter().all(|byte| *byte == 0), "{len}");
+            let others = there[..8192].iter().chain(&there[block_end..LEN]);
             assert!(others.copied().all(|byte| byte == 0xff), "{len}");
         }
     }
 
     #[test]
-    fn a_run_is_written_at_its_place_and_nothing_beside_it() {
+    fn blocks_that_cannot_be_written_so_are_not_written() {
         let dir = directory();
         let path = dir.path().join("file");
         let file = RealDisk.open(&path, Open::CreateNew).unwrap();
-        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
-        let kind = statfs(dir.path()).unwrap().f_type as u32;
-        let mut expected = vec![0xff; 3_100_000];
-        for (pos, len) in [
-            (0, 3_000_000),
-            (1, 4_096),
-            (4_095, 2),
-            (4_080, 4_112),
-            (4_079, 8_209),
-            (8_192, 4_096),
-            (77_777, 1 << 20),
-            (12_288, (2 << 20) + 1),
-            (99, 0),
-        ] {
-            for cached_bytes in [0, 17, 5_000] {
-                file.write_at(&expected, 0).unwrap();
-                let run = &bytes[len % 1_000..][..len];
-                // Some of them empty, some across several blocks.
-                let (short, rest) = run.split_at(len / 100);
-                let mut pieces: Vec<&[u8]> = short.chunks(61).collect();
-                pieces.push(&[]);
-                pieces.extend(rest.chunks(100_003));
-                file.write_run_at(&pieces, pos as u64, cached_bytes).unwrap();
-                let has_pages = (pos + cached_bytes as usize).next_multiple_of(page_size()) + page_size() <= pos + len;
-                if has_pages && [EXT4, XFS].contains(&kind) {
-                    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-                    assert!(direct::write_run_at(&file, &pieces, pos as u64, cached_bytes).unwrap());
-                }
-                expected[pos..pos + len].copy_from_slice(run);
-                file.sync_data().unwrap();
-                let mut there = vec![0; expected.len() + 1];
-                assert_eq!(file.read_at(&mut there, 0).unwrap(), expected.len());
-                assert!(there[..expected.len()] == expected, "{len} bytes at {pos}");
-                expected.fill(0xff);
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_first_block_of_a_file_may_find_that_it_must_be_written_otherwise() {
-        let dir = directory();
-        let path = dir.path().join("file");
+        assert!(!file.write_blocks_at(&[b"through the cache"], 0).unwrap());
         // At such a position no file system writes past the page cache.
-        let file = RealDisk.open(&path, Open::CreateNew).unwrap();
-        file.write_blocks_at(b"first", 1).unwrap();
-        file.write_blocks_at(b"second", 10).unwrap();
-        let mut there = [0; 16];
-        assert_eq!(file.read_at(&mut there, 0).unwrap(), 16);
-        assert_eq!(&there, b"\0first\0\0\0\0second");
-
-        let file = RealDisk.open(&path, Open::ReadWrite).unwrap();
-        file.write_blocks_at(b"first", 4096).unwrap();
-        let kind = statfs(dir.path()).unwrap().f_type as u32;
-        if [EXT4, XFS].contains(&kind) {
-            let error = file.write_blocks_at(b"second", 1).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        }
+        let blocks = RealDisk.open(&path, Open::Blocks).unwrap();
+        assert!(!blocks.write_blocks_at(&[b"elsewhere"], 1).unwrap());
+        assert_eq!(file.len().unwrap(), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Directory, partition_name};
 use crate::LogId;
+use crate::append::is_padding;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
@@ -257,10 +258,13 @@ impl Directory {
                 (Some(_), None) => 0,
                 _ => continue,
             };
-            let file = disk.open(&path, Open::Read);
-            let len = file.and_then(|file| file.len());
-            let len = len.map_err(OpenError::io("cannot read", &path))?;
-            if len > position {
+            let look = || {
+                let file = disk.open(&path, Open::Read)?;
+                let len = file.len()?;
+                Ok((len, len > position && !is_padding(&*file, position)?))
+            };
+            let (len, has_more) = look().map_err(OpenError::io("cannot read", &path))?;
+            if has_more {
                 cuts.push(Cut {
                     file: self.told(&path),
                     position,

@@ -64,6 +64,12 @@ impl Run {
             out.extend_from_slice(&batch.payload);
         }
     }
+
+    /// The same without a copy of the payloads.
+    pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
+        let pieces = |batch: &StampedBatch| [Bytes::copy_from_slice(&batch.header.encode()), batch.payload.clone()];
+        self.batches.iter().flat_map(pieces)
+    }
 }
 
 impl Group {

@@ -140,6 +140,8 @@ mod planted {
         extent_name_unsynced: ExtentNameUnsynced,
         extent_unchecked: ExtentUnchecked,
         extent_shown_early: ExtentShownEarly,
+        forget_tail: ForgetTail,
+        slice_unwritten: SliceUnwritten,
     }
 }
 

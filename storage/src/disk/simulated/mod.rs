@@ -26,7 +26,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use self::content::{Content, PAGE_LEN};
+use self::content::{Content, PAGE_LEN, SECTOR_LEN};
 use self::names::{Directories, Node, ROOT};
 use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
 
@@ -737,6 +737,17 @@ impl DiskFile for SimulatedFile {
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<()> {
         self.writable()?;
         self.disk.state.lock().write(self.node, buf, pos)
+    }
+
+    /// As small as can be: most runs are.
+    fn page_bytes(&self) -> u64 {
+        SECTOR_LEN as u64
+    }
+
+    fn write_blocks_at(&self, pieces: &[&[u8]], pos: u64) -> io::Result<bool> {
+        let mut blocks = pieces.concat();
+        blocks.resize(blocks.len().next_multiple_of(SECTOR_LEN), 0);
+        self.write_at(&blocks, pos).map(|()| true)
     }
 
     fn sync_data(&self) -> io::Result<()> {
