@@ -83,7 +83,8 @@ fn split<'a>(pieces: &[&'a [u8]], mut len: u64) -> (Vec<&'a [u8]>, Vec<&'a [u8]>
         len -= front as u64;
         piece.split_at(front)
     };
-    let (front, mut others): (Vec<_>, Vec<_>) = pieces.iter().map(cut).unzip();
+    let (mut front, mut others): (Vec<_>, Vec<_>) = pieces.iter().map(cut).unzip();
+    front.retain(|piece| !piece.is_empty());
     others.retain(|piece| !piece.is_empty());
     (front, others)
 }
@@ -94,13 +95,16 @@ fn last_bytes(pieces: &[&[u8]], len: u64) -> Vec<u8> {
     split(pieces, all.saturating_sub(len)).1.concat()
 }
 
-/// Whether a file has nothing from a position on but what fills its last page.
-pub(crate) fn is_padding(file: &dyn DiskFile, position: u64) -> io::Result<bool> {
-    let behind = file.len()?.saturating_sub(position);
-    if behind >= file.page_bytes() {
+/// A page of whichever machine a file comes from is no larger.
+pub(crate) const LARGEST_PAGE_BYTES: u64 = 64 << 10;
+
+/// Whether a file has nothing from a position on but zeros, and those up to the end of the page at most.
+pub(crate) fn is_padding(file: &dyn DiskFile, position: u64, page_bytes: u64) -> io::Result<bool> {
+    let len = file.len()?;
+    if len > position.next_multiple_of(page_bytes) {
         return Ok(false);
     }
-    let mut bytes = vec![0; behind as usize];
+    let mut bytes = vec![0; len.saturating_sub(position) as usize];
     let read = file.read_at(&mut bytes, position)?;
     Ok(bytes.iter().take(read).all(|byte| *byte == 0))
 }

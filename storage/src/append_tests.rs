@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -42,8 +43,8 @@ fn appends_any_runs(disk: &dyn Disk, dir: &Path, seed: u64) {
         let read = handles.writer.read_at(&mut there, 0).unwrap();
         assert!(there[..expected.len()] == expected, "seed {seed}: {way:?}");
         assert!(there[expected.len()..read].iter().all(|byte| *byte == 0));
-        assert!(is_padding(&*handles.writer, expected.len() as u64).unwrap());
-        assert!(!is_padding(&*handles.writer, expected.len() as u64 - 1).unwrap());
+        assert!(is_padding(&*handles.writer, expected.len() as u64, page).unwrap());
+        assert!(!is_padding(&*handles.writer, expected.len() as u64 - 1, page).unwrap());
     }
 }
 
@@ -105,4 +106,37 @@ fn only_what_stands_right_before_a_run_is_written_again() {
             .all(|byte| *byte == 7)
     );
     assert!(there[run.len()..elsewhere as usize].iter().all(|byte| *byte == 0));
+}
+
+/// Whoever reads what was there sees it the whole time, also in the page that is written again past the page cache.
+#[test]
+fn readers_see_what_was_there_while_its_page_is_written_again() {
+    let (dir, disk) = real();
+    let (file, handles) = open(&*disk, dir.path());
+    let byte_at = |at: u64| (at % 251) as u8;
+    let (end, is_done) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut there = vec![0; 9000];
+                while !is_done.load(Ordering::Acquire) {
+                    let end = end.load(Ordering::Acquire);
+                    let from = end.saturating_sub(there.len() as u64);
+                    let read = handles.writer.read_at(&mut there, from).unwrap() as u64;
+                    assert!(from + read >= end);
+                    let shown = (from..end).zip(&there);
+                    shown.for_each(|(at, byte)| assert_eq!(*byte, byte_at(at), "{at} of {end}"));
+                }
+            });
+        }
+        for number in 0..1500_u64 {
+            let position = end.load(Ordering::Acquire);
+            let len = [70_001, 5_000, 100, 16_384][number as usize % 4];
+            let run: Vec<u8> = (position..position + len).map(byte_at).collect();
+            let way = [PAST_CACHE, PAST_CACHE, Way::ThroughCache][number as usize % 3];
+            file.append(&handles, &[&run], position, way).unwrap();
+            end.store(position + len, Ordering::Release);
+        }
+        is_done.store(true, Ordering::Release);
+    });
 }

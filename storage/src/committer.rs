@@ -119,7 +119,7 @@ impl Committer {
                 let result = if group.runs.is_empty() {
                     Ok(())
                 } else if planted(Planted::PublishBeforeSync) {
-                    write_unsynced(&group.runs)
+                    write_unsynced(&group.runs, self.shared.options.unread_bytes)
                 } else {
                     self.sync(&group.runs)
                 };
@@ -270,7 +270,7 @@ impl Committer {
 
     /// Writes the extents, and makes them and the frame durable, all at the same time: the frame counts only with all of them.
     fn sync(&mut self, runs: &[Run]) -> io::Result<()> {
-        let disk = &*self.shared.disk;
+        let (disk, unread_bytes) = (&*self.shared.disk, self.shared.options.unread_bytes);
         let extents = || runs.iter().filter_map(|run| Some((run, &run.extent.as_ref()?.file)));
         let new = || extents().map(|(_, file)| file).filter(|file| !file.is_name_durable());
         // Its log's, and the one that holds that.
@@ -278,7 +278,9 @@ impl Committer {
         let begun = Instant::now();
         let journal = &mut self.journal;
         let mut jobs: Vec<Job<'_>> = vec![Box::new(|| journal.sync())];
-        jobs.extend(extents().map(|(run, file)| -> Job<'_> { Box::new(move || extent::commit(run, file)) }));
+        jobs.extend(
+            extents().map(|(run, file)| -> Job<'_> { Box::new(move || extent::commit(run, file, unread_bytes)) }),
+        );
         if !planted(Planted::ExtentNameUnsynced) {
             jobs.extend(
                 directories
@@ -304,9 +306,11 @@ impl Committer {
         let mut large: Vec<Job<'static>> = Vec::new();
         for (run, file) in group.runs.iter().zip(&files) {
             let part = &run.part;
+            // None of a large frame, which is not in the buffer.
             let held = self.buffer.get(offset..offset + part.body_bytes());
             offset += part.body_bytes();
-            let is_large = u64::from(part.length) >= shared.options.past_cache_bytes && file.is_unread();
+            let is_large = u64::from(part.length) >= shared.options.past_cache_bytes
+                && file.is_unread(shared.options.unread_bytes);
             match (part.kind, held) {
                 (Kind::Inline, _) if is_large => large.push(apply::past_cache(shared, run, file)),
                 (Kind::Inline, Some(held)) => apply::inline(shared, part, file, &[held], Way::ThroughCache)?,
@@ -421,9 +425,9 @@ fn pieces_of_body(run: &Run) -> Vec<Bytes> {
 }
 
 /// The planted bug: what is published is on no disk yet.
-fn write_unsynced(runs: &[Run]) -> io::Result<()> {
+fn write_unsynced(runs: &[Run], unread_bytes: u64) -> io::Result<()> {
     let mut extents = runs.iter().filter_map(|run| Some((run, run.extent.as_ref()?)));
-    extents.try_for_each(|(run, extent)| extent::write(run, &extent.file))
+    extents.try_for_each(|(run, extent)| extent::write(run, &extent.file, unread_bytes))
 }
 
 /// Opens the segment that a part goes to. A new one is created, its log's directory too; an old one gets

@@ -73,8 +73,8 @@ fn encoded_headers(run: &Run) -> Vec<[u8; HEADER_LEN]> {
 
 /// Writes a run to its open segment and makes it durable, but for the withheld byte. Not by the description that the
 /// checkpoint syncs by: a failure is told only once to each.
-pub(crate) fn commit(run: &Run, segment: &SegmentFile) -> io::Result<()> {
-    write(run, segment)?;
+pub(crate) fn commit(run: &Run, segment: &SegmentFile, unread_bytes: u64) -> io::Result<()> {
+    write(run, segment, unread_bytes)?;
     if planted(Planted::ExtentUnsynced) {
         return Ok(());
     }
@@ -83,7 +83,7 @@ pub(crate) fn commit(run: &Run, segment: &SegmentFile) -> io::Result<()> {
 
 /// Writes it from the memory in which its batches came. What nobody reads soon goes past the page cache, but for the page that
 /// is written again for the withheld byte.
-pub(crate) fn write(run: &Run, segment: &SegmentFile) -> io::Result<()> {
+pub(crate) fn write(run: &Run, segment: &SegmentFile, unread_bytes: u64) -> io::Result<()> {
     let mut headers = encoded_headers(run);
     if let Some(withheld) = headers.first_mut().and_then(|header| header.get_mut(WITHHELD_AT))
         && !planted(Planted::ExtentShownEarly)
@@ -94,7 +94,7 @@ pub(crate) fn write(run: &Run, segment: &SegmentFile) -> io::Result<()> {
     let pieces: Vec<&[u8]> = batches
         .flat_map(|(header, batch)| [&header[..], &batch.payload])
         .collect();
-    let way = match segment.is_unread() {
+    let way = match segment.is_unread(unread_bytes) {
         true => Way::PastCache {
             but_bytes: WITHHELD_AT as u64 + 1,
         },
@@ -189,7 +189,10 @@ pub(crate) fn complete(disk: &dyn Disk, path: &Path, part: &Part) -> io::Result<
         return Ok(());
     }
     let file = disk.open(path, Open::ReadWrite)?;
-    if file.len()? <= at {
+    let mut header = [0; HEADER_LEN];
+    file.read_at(&mut header, u64::from(part.position))?;
+    // Where nothing stands, or what fills the page behind another run, the extent is lost.
+    if file.len()? <= at || header.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
     file.write_at(&[WITHHELD], at)

@@ -284,11 +284,11 @@ fn a_cut_is_durable_before_the_log_goes_on_in_another_segment() {
         let log = topic(&engine, "t").partitions[0];
         submit(&engine, vec![append(log, 2000)], vec![]);
         commit(&engine);
+        let size = engine.shared.state.read().logs[&log].segments[0].size_bytes;
         drop(engine);
         let disk = disk.restart();
         drop(open(&disk));
 
-        let size = disk.paths()[&segment_path(log)];
         let segment = disk.open(&segment_path(log), Open::ReadWrite).unwrap();
         segment.write_at(&[0; 3000], size).unwrap();
         segment.sync_all().unwrap();
@@ -316,19 +316,19 @@ fn a_cut_is_durable_before_the_log_goes_on_in_another_segment() {
 #[test]
 fn the_page_cache_is_for_those_who_read_soon() {
     let file = SegmentFile::new("/data/logs/1/0.log".into());
-    assert!(file.is_unread(), "nobody has read it");
+    assert!(file.is_unread(32 << 20), "nobody has read it");
     file.note_read();
-    assert!(!file.is_unread());
+    assert!(!file.is_unread(32 << 20));
     file.note_grown(31 << 20);
-    assert!(!file.is_unread());
+    assert!(!file.is_unread(32 << 20));
     let next = SegmentFile::new("/data/logs/1/1.log".into());
     next.note_follows(&file);
-    assert!(!next.is_unread());
+    assert!(!next.is_unread(32 << 20));
     for file in [file, next] {
         file.note_grown(1 << 20);
-        assert!(file.is_unread(), "nobody has for a while");
+        assert!(file.is_unread(32 << 20), "nobody has for a while");
         file.note_read();
-        assert!(!file.is_unread());
+        assert!(!file.is_unread(32 << 20));
     }
 }
 
@@ -378,7 +378,7 @@ fn what_nobody_reads_soon_is_read_later_all_the_same() {
             engine = open();
         }
     }
-    assert!(segment(&engine, logs[0]).is_unread() != segment(&engine, logs[1]).is_unread());
+    assert!(segment(&engine, logs[0]).is_unread(32 << 20) != segment(&engine, logs[1]).is_unread(32 << 20));
     for _ in 0..2 {
         for log in &logs {
             (0..COUNT).for_each(|offset| check(&engine, *log, offset));

@@ -1,6 +1,7 @@
 //! A data directory of each format version that was ever released, in `tests/fixtures`: it is read as it was written,
 //! and the present version still writes the same bytes. `RIVERLOG_WRITE_FIXTURE=1` writes it anew, which is right only
-//! together with a new format version.
+//! together with a new format version; or where only bytes differ that nothing reads, as what stood behind a frame in its last
+//! block: it became zeros when the simulated disk did as the real one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use crate::planted::{Planted, planted};
 
 /// Zeros are written this far ahead, so that a commit changes no file metadata.
 const PREPARE_BYTES: u64 = 8 << 20;
-/// Larger frames go through the page cache: no gain was found in another way for them.
+/// Larger frames, up to those of [`Journal::write_large`], go through the page cache: no gain was found in another way for them.
 const MOST_DIRECT_BYTES: usize = 64 * 1024;
 /// A large frame is written in so many slices, if they are not too small.
 const SLICES: u64 = 5;
@@ -48,7 +48,7 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 struct Current {
     number: u64,
     file: Arc<dyn DiskFile>,
-    /// Of the same file, for small frames.
+    /// Of the same file, for frames that go past the page cache.
     blocks: Arc<dyn DiskFile>,
     prepared_bytes: u64,
 }
@@ -116,7 +116,10 @@ impl Journal {
         let len = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let disk = Arc::clone(&self.disk);
         let (current, taken_bytes) = self.prepare(position + len)?;
-        let slice_bytes = (len / SLICES).max(least_slice_bytes).next_multiple_of(BLOCK_BYTES);
+        let slice_bytes = len
+            .div_ceil(SLICES)
+            .max(least_slice_bytes)
+            .next_multiple_of(BLOCK_BYTES);
         let write = |(number, slice): (u64, Vec<Bytes>)| -> Job<'static> {
             let (file, blocks) = (Arc::clone(&current.file), Arc::clone(&current.blocks));
             let position = position + number * slice_bytes;
@@ -142,7 +145,9 @@ impl Journal {
         };
         let mut taken_bytes = 0;
         if end > current.prepared_bytes {
+            // Whole blocks: what is pre-written next must not touch one that has a frame.
             let until = (end + PREPARE_BYTES).min(self.capacity_bytes).max(end);
+            let until = until.next_multiple_of(BLOCK_BYTES);
             taken_bytes = until - current.prepared_bytes;
             current.file.allocate(current.prepared_bytes, taken_bytes)?;
             current.prepared_bytes = until;
@@ -240,4 +245,67 @@ pub(crate) fn retire(disk: &dyn Disk, dir: &Path, files: &Mutex<JournalFiles>, k
     // Without the lock: freeing the space takes time, and the next journal file is begun under it.
     dead.iter()
         .try_for_each(|number| disk.remove_file(&dir.join(file_name(*number))))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::disk::{RealDisk, SimulatedDisk};
+
+    fn bytes(count: usize) -> Bytes {
+        (0..count).map(|at| (at % 251) as u8 + 1).collect()
+    }
+
+    #[test]
+    fn slices_have_all_bytes_in_order_and_as_many_as_they_may() {
+        for sizes in [
+            &[8, 8][..],
+            &[7, 2, 0, 1],
+            &[1, 31],
+            &[3, 0, 8, 8, 8, 1],
+            &[40],
+            &[0],
+            &[],
+        ] {
+            let pieces: Vec<Bytes> = sizes.iter().map(|size| bytes(*size)).collect();
+            let slices = slices(&pieces, 8);
+            let slices: Vec<Vec<u8>> = slices.iter().map(|slice| slice.concat()).collect();
+            assert_eq!(slices.concat(), pieces.concat(), "{sizes:?}");
+            assert_eq!(slices.len(), slices.concat().len().div_ceil(8), "{sizes:?}");
+            assert!(slices.iter().rev().skip(1).all(|slice| slice.len() == 8), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn large_frames_stand_where_small_ones_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let simulated = SimulatedDisk::new(3);
+        simulated.create_dir(Path::new("/j")).unwrap();
+        let disks: [(Arc<dyn Disk>, &Path); 2] =
+            [(Arc::new(RealDisk), dir.path()), (Arc::new(simulated), Path::new("/j"))];
+        for (disk, dir) in disks {
+            let mut journal = Journal::new(disk.clone(), dir.to_owned(), 8 << 20, 1);
+            let mut frames = Vec::new();
+            for size in [1, 4096, 20_479, 20_480, 20_481, 300_001, 2_000_000] {
+                let frame = bytes(size);
+                let pieces: Vec<Bytes> = frame.chunks(70_001).map(Bytes::copy_from_slice).collect();
+                for is_large in [true, false] {
+                    let (_, position) = journal.reserve(size as u64).unwrap();
+                    match is_large {
+                        true => journal.write_large(&pieces, position, 4096).unwrap(),
+                        false => journal.write(&frame, position).unwrap(),
+                    };
+                    journal.sync().unwrap();
+                    frames.push((position, frame.clone()));
+                }
+            }
+            let file = disk.open(&dir.join(file_name(1)), Open::Read).unwrap();
+            for (position, frame) in &frames {
+                let mut there = vec![0; frame.len()];
+                assert_eq!(file.read_at(&mut there, *position).unwrap(), frame.len());
+                assert!(there == *frame, "{} bytes at {position}", frame.len());
+            }
+        }
+    }
 }

@@ -20,6 +20,9 @@ pub struct Options {
     /// written then, by several threads, instead of being copied then and written by the checkpoint. With 40 and with 1,000
     /// partitions 7 % more records go through so.
     pub past_cache_bytes: u64,
+    /// A log that has grown by so much since anybody read of it is read by nobody soon. A consumer that follows it lets it grow by
+    /// less.
+    pub unread_bytes: u64,
     /// A checkpoint begins after this much journal, extents included.
     pub checkpoint_bytes: u64,
     /// A segment that got so much since it was last synced is synced ahead of the checkpoint.
@@ -47,6 +50,7 @@ impl Options {
             extent_bytes: 256 << 10,
             large_frame_bytes: 512 << 10,
             past_cache_bytes: 64 << 10,
+            unread_bytes: 32 << 20,
             checkpoint_bytes: 256 << 20,
             sync_ahead_bytes: 1 << 20,
             sync_together_files: 100,

@@ -18,8 +18,8 @@ use crate::manifest::StoredSegment;
 use crate::planted::{Planted, planted};
 use crate::read::Reach;
 
-/// A consumer that follows a log lets less than this be written to a segment before it reads some of it.
-const UNREAD_BYTES: u64 = 32 << 20;
+/// How much a log has grown unread that nobody has read of yet: as much as can be, and what is added still fits.
+const NEVER_READ: u64 = u64::MAX / 2;
 
 /// A segment file on disk, with the descriptors that are open on it.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct SegmentFile {
     name_durable: AtomicBool,
     /// Written since the last sync began.
     unsynced_bytes: AtomicU64,
-    /// How much the log has grown since anybody read of the segment that was its last. From [`UNREAD_BYTES`] on nobody does.
+    /// How much the log has grown since anybody read of the segment that was its last.
     unread_bytes: AtomicU64,
     /// See [`crate::append`].
     pub tail: Mutex<Option<Tail>>,
@@ -58,7 +58,7 @@ impl SegmentFile {
             handles: Mutex::new(None),
             name_durable: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
-            unread_bytes: AtomicU64::new(UNREAD_BYTES),
+            unread_bytes: AtomicU64::new(NEVER_READ),
             tail: Mutex::new(None),
         }
     }
@@ -99,9 +99,10 @@ impl SegmentFile {
         self.unread_bytes.store(0, Ordering::Relaxed);
     }
 
-    /// Whether nobody follows what is written, so that the page cache is of no use to it.
-    pub fn is_unread(&self) -> bool {
-        self.unread_bytes.load(Ordering::Relaxed) >= UNREAD_BYTES
+    /// Whether nobody follows what is written, so that the page cache is of no use to it: see
+    /// [`unread_bytes`](crate::options::Options::unread_bytes).
+    pub fn is_unread(&self, least_bytes: u64) -> bool {
+        self.unread_bytes.load(Ordering::Relaxed) >= least_bytes
     }
 
     /// What was written before is about to become durable.

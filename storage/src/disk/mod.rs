@@ -109,8 +109,8 @@ pub trait DiskFile: Send + Sync {
         }
         Ok(())
     }
-    /// What the page cache keeps as one piece, and blocks do not divide. To write a part of one that is not in it, the system
-    /// reads all of it first.
+    /// What the page cache keeps as one piece, a multiple of a block. To write a part of one that is not in it, the system reads
+    /// all of it first.
     fn page_bytes(&self) -> u64;
     /// Writes the pieces one behind the other from a boundary of 4 KiB on, and zeros behind them up to the end of a block, which
     /// is no larger: to the device at once and not to the page cache, for what is synced soon and read by nobody soon. False if

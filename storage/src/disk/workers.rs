@@ -18,13 +18,13 @@ const MAX_JOBS_AT_ONCE: usize = 64;
 /// With the one who has the jobs. More spend more time looking for work than they save.
 const WORKERS: usize = 4;
 
-/// They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a second. Checkpoints do not
+/// Those for a few jobs. They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a second. Checkpoints do not
 /// use them, whose many jobs those would wait for. None where the system gives no more threads.
 static STANDING_BY: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let builder = ThreadPoolBuilder::new().num_threads(WORKERS);
     let built = builder.thread_name(|number| format!("riverlog-disk-{number}")).build();
     built
-        .inspect_err(|error| tracing::warn!("large runs are written one after the other: {error}"))
+        .inspect_err(|error| tracing::warn!("extents are written and synced one after the other: {error}"))
         .ok()
 });
 
@@ -144,7 +144,8 @@ impl Task {
         let done = catch_unwind(AssertUnwindSafe(self.job));
         if !matches!(done, Ok(Ok(()))) {
             let mut outcome = self.caller.outcome.lock();
-            if matches!(*outcome, Ok(Ok(()))) {
+            // The first error, but a panic is worse.
+            if matches!(*outcome, Ok(Ok(()))) || done.is_err() {
                 *outcome = done;
             }
         }
@@ -156,13 +157,17 @@ impl Task {
 }
 
 /// Does many short jobs, together with threads that are there already.
-pub(super) fn run_many(jobs: Vec<Job<'static>>) -> io::Result<()> {
+pub(super) fn run_many(mut jobs: Vec<Job<'static>>) -> io::Result<()> {
+    let helpers = match jobs.len() {
+        0 => return Ok(()),
+        1 => return jobs.pop().map_or(Ok(()), |job| job()),
+        more => WORKERS.min(more - 1),
+    };
     let caller = Arc::new(Caller {
         thread: std::thread::current(),
         left: AtomicUsize::new(jobs.len()),
         outcome: Mutex::new(Ok(Ok(()))),
     });
-    let helpers = WORKERS.min(jobs.len().saturating_sub(1));
     let with_caller = |job| Task {
         job,
         caller: Arc::clone(&caller),
@@ -172,12 +177,12 @@ pub(super) fn run_many(jobs: Vec<Job<'static>>) -> io::Result<()> {
     for _ in 0..helpers {
         queue.came.notify_one();
     }
-    loop {
-        // Of whomever: others wait for the same disk.
+    while caller.left.load(Ordering::Acquire) > 0 {
+        // Whosoever it is.
         let next = queue.tasks.lock().pop_front();
         match next {
             Some(task) => task.run(),
-            None if caller.left.load(Ordering::Acquire) == 0 => break,
+            // Whoever does the last one wakes this thread, if only the next time that it parks.
             None => std::thread::park(),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Directory, partition_name};
-use crate::append::is_padding;
+use crate::append::{LARGEST_PAGE_BYTES, is_padding};
 use crate::batch::BatchHeader;
 use crate::buffers::Buffers;
 use crate::catalog::Catalog;
@@ -161,7 +161,14 @@ impl Directory {
                     *shown += 1;
                 }
                 Err(WalkError::Io(error)) => return Err(error),
-                Err(WalkError::Damaged { .. }) if is_padding(&*file, position)? => break,
+                Err(WalkError::Damaged { .. }) if is_padding(&*file, position, LARGEST_PAGE_BYTES)? => {
+                    writeln!(
+                        out,
+                        "position {position}: zeros up to the end of the file, {} bytes",
+                        len - position
+                    )?;
+                    break;
+                }
                 Err(WalkError::Damaged { offset, reason, .. }) => {
                     writeln!(out, "position {position}: NOT WHOLE at offset {offset}: {reason}")?;
                     let entries = self.index_entries(&path.with_extension("index")).unwrap_or_default();

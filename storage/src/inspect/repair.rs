@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Directory, partition_name};
 use crate::LogId;
-use crate::append::is_padding;
+use crate::append::{LARGEST_PAGE_BYTES, is_padding};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
@@ -261,7 +261,10 @@ impl Directory {
             let look = || {
                 let file = disk.open(&path, Open::Read)?;
                 let len = file.len()?;
-                Ok((len, len > position && !is_padding(&*file, position)?))
+                Ok((
+                    len,
+                    len > position && !is_padding(&*file, position, LARGEST_PAGE_BYTES)?,
+                ))
             };
             let (len, has_more) = look().map_err(OpenError::io("cannot read", &path))?;
             if has_more {

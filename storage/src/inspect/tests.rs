@@ -285,6 +285,48 @@ fn what_does_not_check_is_cut_and_said_to_be() {
     check_log(dir.path(), log, end);
 }
 
+/// Zeros up to the end of the last page, as writes past the page cache leave them.
+fn pad(dir: &Path, log: LogId) {
+    for path in segments(dir, log) {
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let len = file.metadata().unwrap().len();
+        file.set_len(len.next_multiple_of(4096)).unwrap();
+    }
+}
+
+#[test]
+fn what_fills_the_last_page_of_a_segment_is_no_damage() {
+    let (dir, log) = example();
+    let path = dir.path();
+    pad(path, log);
+    assert_eq!(verify(path).0, []);
+    let mut text = Vec::new();
+    let all = Selection {
+        from: 0,
+        max_batches: u64::MAX,
+        records: false,
+    };
+    let directory = Directory::open(path).unwrap();
+    directory.dump_partition("t", 0, all, &mut text).unwrap();
+    drop(directory);
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("zeros up to the end of the file") && !text.contains("NOT WHOLE"),
+        "{text}"
+    );
+    check_log(path, log, 230);
+    // What the journal lost is found in segments, and there is nothing else to cut.
+    let (dir, log) = example();
+    for journal in journals(dir.path()) {
+        std::fs::write(journal, b"").unwrap();
+    }
+    pad(dir.path(), log);
+    let repaired = repair(dir.path());
+    assert_eq!((repaired[0].end, repaired[0].cuts.len()), (230, 0), "{repaired:?}");
+    pad(dir.path(), log);
+    check_log(dir.path(), log, 230);
+}
+
 fn segments(dir: &Path, log: LogId) -> Vec<PathBuf> {
     let files = contents(&dir.join(format!("logs/{log}")));
     let mut segments: Vec<PathBuf> = files

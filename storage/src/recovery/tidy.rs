@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::append::is_padding;
 use crate::checkpoint;
 use crate::disk::{Disk, Open};
 use crate::error::OpenError;
@@ -135,10 +136,12 @@ impl Tidying<'_> {
             }
             let path = &segment.file.path;
             let file = self.disk.open(path, Open::ReadWrite);
-            let len = file
-                .and_then(|file| file.len())
-                .map_err(OpenError::io("cannot read", path))?;
-            if len > segment.size_bytes {
+            // Padding stays: to cut it would leave every segment that was active open.
+            let has_more = file.and_then(|file| {
+                let size_bytes = segment.size_bytes;
+                Ok(file.len()? > size_bytes && !is_padding(&*file, size_bytes, file.page_bytes())?)
+            });
+            if has_more.map_err(OpenError::io("cannot read", path))? {
                 let handles = segment.file.handles(self.disk, Open::ReadWrite);
                 let cut = handles.and_then(|handles| handles.writer.set_len(segment.size_bytes));
                 cut.map_err(OpenError::io("cannot cut", path))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::LogId;
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, HEADER_LEN};
 use crate::catalog::ControlRecord;
 use crate::error::WriteError;
 use crate::frame::Part;
@@ -67,8 +67,10 @@ impl Run {
 
     /// The same without a copy of the payloads.
     pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
-        let pieces = |batch: &StampedBatch| [Bytes::copy_from_slice(&batch.header.encode()), batch.payload.clone()];
-        self.batches.iter().flat_map(pieces)
+        let headers: Vec<_> = self.batches.iter().map(|batch| batch.header.encode()).collect();
+        let mut headers = Bytes::from(headers.into_flattened());
+        let piece = move |batch: &StampedBatch| [headers.split_to(HEADER_LEN), batch.payload.clone()];
+        self.batches.iter().flat_map(piece)
     }
 }
 

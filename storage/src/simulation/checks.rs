@@ -9,6 +9,7 @@ use super::aftermath::{Recovered, ShownTopic};
 use super::ledger::{Shown, Violation, ensure};
 use super::{DATA_DIR, DECODE_BYTES, READ_BYTES, Simulation};
 use crate::batch::BatchHeader;
+use crate::disk::simulated::SECTOR_LEN;
 use crate::error::ReadError;
 use crate::record::decode_all;
 use crate::{CONTROL_LOG, CONTROL_TOPIC, LogId};
@@ -98,6 +99,7 @@ impl Simulation {
                 log.is_some_and(|l| l == CONTROL_LOG || shown.logs.contains_key(&l) || shown.fenced.contains(&l));
             ensure!(known, "{} belongs to no log", path.display());
         }
+        let bytes_of = self.segments();
         let engine = self.engine()?;
         let state = engine.shared.state.read();
         for (id, log) in state.logs.iter().filter(|(_, log)| log.fence.is_none()) {
@@ -108,9 +110,11 @@ impl Simulation {
             for (path, size) in inside.filter(|(path, _)| path.extension().is_some_and(|e| e == "log")) {
                 let expected = named.get(path);
                 // Blocks end with zeros.
-                let padded = expected.map(|bytes| bytes.next_multiple_of(512));
+                let padded = expected.map(|bytes| bytes.next_multiple_of(SECTOR_LEN as u64));
+                let behind = expected.and_then(|bytes| bytes_of.get(path)?.get(*bytes as usize..));
+                let is_padding = padded >= Some(*size) && behind.is_some_and(|bytes| bytes.iter().all(|b| *b == 0));
                 ensure!(
-                    expected == Some(size) || padded == Some(*size),
+                    expected == Some(size) || is_padding,
                     "log {id}: {} has {size} bytes, {expected:?} are named",
                     path.display()
                 );

@@ -158,6 +158,7 @@ impl Simulation {
             sync_together_files: [usize::MAX, 0, 3][(seed / 48 % 3) as usize],
             extent_bytes: [u64::MAX, 300, 1_000][(seed / 16 % 3) as usize],
             past_cache_bytes: [200, u64::MAX][(seed / 144 % 2) as usize],
+            unread_bytes: [0, 2_000, 32 << 20][(seed / 7 % 3) as usize],
             large_frame_bytes: [1_000, u64::MAX][(seed / 288 % 2) as usize],
             seed: Some(seed),
             ..Options::new(DATA_DIR)

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 /// What a disk writes whole or not at all.
-pub(super) const SECTOR_LEN: usize = 512;
+pub(crate) const SECTOR_LEN: usize = 512;
 /// What the kernel caches and evicts.
 pub(super) const PAGE_LEN: usize = 4096;
 const SECTORS_PER_PAGE: usize = PAGE_LEN / SECTOR_LEN;

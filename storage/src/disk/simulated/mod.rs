@@ -26,7 +26,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use self::content::{Content, PAGE_LEN, SECTOR_LEN};
+pub(crate) use self::content::SECTOR_LEN;
+use self::content::{Content, PAGE_LEN};
 use self::names::{Directories, Node, ROOT};
 use super::{DirectoryLock, Disk, DiskFile, FileSystem, Job, Open};
 
@@ -74,6 +75,8 @@ struct State {
     next_node: Node,
     locks: BTreeSet<PathBuf>,
     rng: SmallRng,
+    /// Some file systems have no writes past the page cache.
+    takes_blocks: bool,
     capacity_bytes: Option<u64>,
     /// One read in so many lets the kernel evict pages: memory is at times short and at times not.
     reads_per_eviction: u32,
@@ -366,6 +369,7 @@ impl SimulatedDisk {
             next_node: ROOT + 1,
             locks: BTreeSet::new(),
             rng: SmallRng::seed_from_u64(seed),
+            takes_blocks: seed % 5 != 4,
             capacity_bytes: None,
             reads_per_eviction: 1,
             faults: Vec::new(),
@@ -556,12 +560,11 @@ impl Disk for SimulatedDisk {
             (None, _) => return Err(not_found(path)),
         };
         let told = AtomicU64::new(state.content(node)?.errors);
-        let writable = mode != Open::Read;
         Ok(Arc::new(SimulatedFile {
             disk: self.clone(),
             node,
             told,
-            writable,
+            mode,
         }))
     }
 
@@ -716,12 +719,12 @@ struct SimulatedFile {
     disk: SimulatedDisk,
     node: Node,
     told: AtomicU64,
-    writable: bool,
+    mode: Open,
 }
 
 impl SimulatedFile {
     fn writable(&self) -> io::Result<()> {
-        if self.writable {
+        if self.mode != Open::Read {
             return Ok(());
         }
         let kind = io::ErrorKind::PermissionDenied;
@@ -745,6 +748,12 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_blocks_at(&self, pieces: &[&[u8]], pos: u64) -> io::Result<bool> {
+        if self.mode != Open::Blocks || !self.disk.state.lock().takes_blocks {
+            return Ok(false);
+        }
+        if !pos.is_multiple_of(SECTOR_LEN as u64) {
+            return Err(io::Error::other("a block does not begin there"));
+        }
         let mut blocks = pieces.concat();
         blocks.resize(blocks.len().next_multiple_of(SECTOR_LEN), 0);
         self.write_at(&blocks, pos).map(|()| true)
