@@ -18,8 +18,8 @@ const MAX_JOBS_AT_ONCE: usize = 64;
 /// With the one who has the jobs. More spend more time looking for work than they save.
 const WORKERS: usize = 4;
 
-/// Those for a few jobs. They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a second. Checkpoints do not
-/// use them, whose many jobs those would wait for. None where the system gives no more threads.
+/// Those for a few jobs. They stay: to begin a thread takes longer than many a sync, and large runs come a thousand times a
+/// second. Checkpoints do not use them, whose many jobs those would wait for. None where the system gives no more threads.
 static STANDING_BY: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let builder = ThreadPoolBuilder::new().num_threads(WORKERS);
     let built = builder.thread_name(|number| format!("riverlog-disk-{number}")).build();
