@@ -13,17 +13,17 @@ use crate::segment::SegmentFile;
 use crate::sequencer::Run;
 use crate::shared::Shared;
 
-/// What writes a large run that its frame has, past the page cache.
-pub(crate) fn past_cache(shared: &Arc<Shared>, run: &Run, file: &Arc<SegmentFile>) -> Job<'static> {
+/// What writes a run that its frame has, from where its batches are.
+pub(crate) fn inline_job(shared: &Arc<Shared>, run: &Run, file: &Arc<SegmentFile>, way: Way) -> Job<'static> {
     let (shared, part, file) = (Arc::clone(shared), run.part, Arc::clone(file));
     let pieces: Vec<Bytes> = run.pieces().collect();
     Box::new(move || {
         let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-        inline(&shared, &part, &file, &pieces, Way::PastCache { but_bytes: 0 })
+        inline(&shared, &part, &file, &pieces, way)
     })
 }
 
-/// Writes a run that its frame has.
+/// Writes a run that its frame has, in pieces.
 pub(crate) fn inline(
     shared: &Shared,
     part: &Part,

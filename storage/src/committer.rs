@@ -27,8 +27,8 @@ use crate::shared::{Published, Shared};
 use crate::state::{AppliedRun, log_dir};
 use crate::{LogId, Lsn};
 
-/// More batches than this are copied together, whatever their size: that takes less than to handle the pieces.
-const MOST_PIECES: usize = 1024;
+/// More batches than this are copied together, whatever their size: that takes less than to handle them one by one.
+const MOST_BATCHES: usize = 1024;
 
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -244,7 +244,7 @@ impl Committer {
         self.buffer.clear();
         let large_frame_bytes = self.shared.options.large_frame_bytes;
         let batches = runs.iter().map(|run| run.batches.len()).sum::<usize>();
-        let taken_bytes = if body_bytes >= large_frame_bytes && batches <= MOST_PIECES {
+        let taken_bytes = if body_bytes >= large_frame_bytes && batches <= MOST_BATCHES {
             let body: Vec<Bytes> = runs.iter().flat_map(pieces_of_body).collect();
             let header = header.encode(body.iter().map(|piece| &piece[..]));
             let frame: Vec<Bytes> = [header.into()].into_iter().chain(body).collect();
@@ -312,13 +312,11 @@ impl Committer {
             let is_large = u64::from(part.length) >= shared.options.past_cache_bytes
                 && file.is_unread(shared.options.unread_bytes);
             match (part.kind, held) {
-                (Kind::Inline, _) if is_large => large.push(apply::past_cache(shared, run, file)),
-                (Kind::Inline, Some(held)) => apply::inline(shared, part, file, &[held], Way::ThroughCache)?,
-                (Kind::Inline, None) => {
-                    let pieces: Vec<Bytes> = run.pieces().collect();
-                    let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-                    apply::inline(shared, part, file, &pieces, Way::ThroughCache)?;
+                (Kind::Inline, _) if is_large => {
+                    large.push(apply::inline_job(shared, run, file, Way::PastCache { but_bytes: 0 }));
                 }
+                (Kind::Inline, Some(held)) => apply::inline(shared, part, file, &[held], Way::ThroughCache)?,
+                (Kind::Inline, None) => apply::inline_job(shared, run, file, Way::ThroughCache)()?,
                 _ => apply::complete_extent(shared, part, file)?,
             }
         }

@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// No caller waits for what another one does after its own.
+    /// Whoever does their jobs.
     #[test]
     fn many_callers_at_a_time_have_each_their_own_outcome() {
         std::thread::scope(|scope| {
