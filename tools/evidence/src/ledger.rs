@@ -23,6 +23,7 @@ pub struct Ledger {
     pub topic: String,
     /// How many partitions it has.
     pub partitions: i32,
+    smallest_bytes: usize,
     largest_bytes: usize,
     seed: u64,
     producers: Vec<Account>,
@@ -42,6 +43,7 @@ impl Ledger {
         Self {
             topic: topic.to_owned(),
             partitions,
+            smallest_bytes: 0,
             largest_bytes: LARGEST_BYTES,
             seed,
             producers: (0..producers).map(|_| Account::default()).collect(),
@@ -53,6 +55,13 @@ impl Ledger {
     #[must_use]
     pub fn with_largest_bytes(mut self, largest_bytes: usize) -> Self {
         self.largest_bytes = largest_bytes;
+        self
+    }
+
+    /// The same with larger records.
+    #[must_use]
+    pub fn with_smallest_bytes(mut self, smallest_bytes: usize) -> Self {
+        self.smallest_bytes = smallest_bytes;
         self
     }
 
@@ -68,7 +77,7 @@ impl Ledger {
             _ => random.random_range(0..300),
         };
         // Half noise, half compressible.
-        let mut value = vec![b'r'; size.min(self.largest_bytes)];
+        let mut value = vec![b'r'; size.clamp(self.smallest_bytes, self.largest_bytes)];
         let noise = value.len() / 2;
         random.fill_bytes(value.split_at_mut(noise).0);
         Record {

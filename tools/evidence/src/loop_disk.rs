@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 /// How large one is that nobody wants larger.
-const SIZE_BYTES: u64 = 1 << 30;
+const SIZE_BYTES: u64 = 2 << 30;
 
 /// A file system that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

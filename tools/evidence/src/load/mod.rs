@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use riverlog::demo::model::ANSWER_TOPIC;
-use riverlog_client::{Compression, NewTopic};
+use riverlog_client::NewTopic;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -31,7 +31,10 @@ const MAIN_TOPIC: &str = "main";
 const COPY_TOPIC: &str = "copy";
 const SHORT_TOPIC: &str = "short";
 const TRIMMED_TOPIC: &str = "trimmed";
+const BULK_TOPIC: &str = "bulk";
 const PARTITIONS: i32 = 3;
+/// So many that what comes at once is partly extents, and partly large runs of a large frame.
+const BULK_PARTITIONS: i32 = 8;
 
 /// What every part of the load is told.
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ pub struct Books {
     commits: Arc<commits::Commits>,
     passing_topics: Arc<passing_topics::PassingTopics>,
     replays: Arc<replays::Replays>,
+    /// Large batches that nobody reads before the end, so that they go past the page cache.
+    bulk: Option<Arc<Ledger>>,
     /// The job's, if it is fed by this load.
     flights: Option<Arc<flights::Flights>>,
     /// Where HTTP is served, if it is used.
@@ -87,6 +92,7 @@ pub struct Books {
 /// When one cannot be created.
 pub async fn create_topics(address: &str) -> anyhow::Result<()> {
     create(address, flights::INPUTS.map(|name| (name, flights::PARTITIONS, -1))).await?;
+    create(address, [(BULK_TOPIC, BULK_PARTITIONS, -1)]).await?;
     create_round_topics(address).await
 }
 
@@ -148,6 +154,11 @@ impl Load {
         load.tasks
             .spawn(flights.clone().fly(load.setting.clone(), Duration::ZERO));
         load.books.flights = Some(flights);
+        let bulk = Ledger::new(BULK_TOPIC, BULK_PARTITIONS, 1, seed.wrapping_add(3 << 40));
+        let bulk = Arc::new(bulk.with_smallest_bytes(20_000));
+        let producing = producers::produce(load.setting.clone(), bulk.clone(), 0, producers::BULK);
+        load.tasks.spawn(producing);
+        load.books.bulk = Some(bulk);
         load
     }
 
@@ -165,24 +176,33 @@ impl Load {
         // Seeds of their own, so that a record that strays into another topic does not look right there.
         let small = |topic, partitions, seed| Ledger::new(topic, partitions, 1, seed).with_largest_bytes(20_000);
         let books = Books {
-            main: Arc::new(Ledger::new(MAIN_TOPIC, PARTITIONS, producers::KINDS.len(), seed)),
+            main: Arc::new(Ledger::new(MAIN_TOPIC, PARTITIONS, producers::MAIN.len(), seed)),
             short: Arc::new(small(SHORT_TOPIC, 1, seed.wrapping_add(1 << 40))),
             trimmed: Arc::new(small(TRIMMED_TOPIC, PARTITIONS, seed.wrapping_add(2 << 40))),
             trims: Arc::default(),
             commits: Arc::default(),
             passing_topics: Arc::default(),
             replays: Arc::default(),
+            bulk: None,
             flights: None,
             web: None,
         };
         let mut tasks = JoinSet::new();
-        for (producer, kind) in producers::KINDS.into_iter().enumerate() {
+        for (producer, kind) in producers::MAIN.into_iter().enumerate() {
             tasks.spawn(producers::produce(setting.clone(), books.main.clone(), producer, kind));
         }
-        // Retention counts bytes as they are stored, so nothing is compressed where it is checked.
-        let plain = (Compression::None, 100_000);
-        tasks.spawn(producers::produce(setting.clone(), books.short.clone(), 0, plain));
-        tasks.spawn(producers::produce(setting.clone(), books.trimmed.clone(), 0, plain));
+        tasks.spawn(producers::produce(
+            setting.clone(),
+            books.short.clone(),
+            0,
+            producers::PLAIN,
+        ));
+        tasks.spawn(producers::produce(
+            setting.clone(),
+            books.trimmed.clone(),
+            0,
+            producers::PLAIN,
+        ));
         tasks.spawn(producers::read(setting.clone(), books.main.clone()));
         tasks.spawn(books.trims.clone().trim(setting.clone(), books.trimmed.clone()));
         tasks.spawn(books.commits.clone().commit(setting.clone()));
@@ -242,6 +262,9 @@ impl Books {
         self.trimmed
             .verify(&client, |partition| self.trims.starts(partition))
             .await?;
+        if let Some(bulk) = &self.bulk {
+            bulk.verify(&client, |_| 0..=0).await?;
+        }
         self.commits.verify(&client).await?;
         self.passing_topics.verify(&client).await?;
         let answers = match &self.flights {
@@ -253,9 +276,12 @@ impl Books {
             web.verify(*http).await?;
             over_http = web.published();
         }
-        let acknowledged = [&self.main, &self.short, &self.trimmed].map(|ledger| ledger.acknowledged());
+        let ledgers = [&self.main, &self.short, &self.trimmed].into_iter().chain(&self.bulk);
         let figures = [
-            ("acknowledged records", acknowledged.iter().sum()),
+            (
+                "acknowledged records",
+                ledgers.map(|ledger| ledger.acknowledged()).sum(),
+            ),
             ("seen by a reader", self.main.seen()),
             ("replayed", self.replays.records()),
             ("expired", expired),
