@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
@@ -65,22 +66,47 @@ pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
     outcome.0.into_inner()
 }
 
-/// Does the first here and the others by threads that are there already.
+/// A first job that takes no longer leaves time for another one.
+const QUICK: Duration = Duration::from_micros(500);
+
+/// Does the first here, which is the journal's sync, and the others by threads that are there already. If the first took little
+/// time before, as it does again then, the second is done here as well: nobody has to be woken for a single large run, which with
+/// records of 100 B saves a sixth of the CPU time.
 pub(super) fn run_few(jobs: Vec<Job<'_>>) -> io::Result<()> {
+    static IS_QUICK: AtomicBool = AtomicBool::new(false);
+    run_few_at_pace(jobs, &IS_QUICK)
+}
+
+/// Told whether the first job took little time before, and tells it.
+fn run_few_at_pace(jobs: Vec<Job<'_>>, is_quick: &AtomicBool) -> io::Result<()> {
     let outcome = Outcome(Mutex::new(Ok(())));
     let mut jobs = jobs.into_iter();
-    let (first, others) = (jobs.next(), jobs);
-    let workers = match others.len() {
+    let first = jobs.next();
+    let second = if is_quick.load(Ordering::Relaxed) {
+        jobs.next()
+    } else {
+        None
+    };
+    let work_here = || {
+        let begun = Instant::now();
+        first.into_iter().for_each(|job| outcome.of(job));
+        is_quick.store(begun.elapsed() <= QUICK, Ordering::Relaxed);
+        second.into_iter().for_each(|job| outcome.of(job));
+    };
+    let workers = match jobs.len() {
         0 => None,
         _ => STANDING_BY.as_ref(),
     };
     match workers {
         Some(workers) => workers.in_place_scope(|scope| {
             let outcome = &outcome;
-            others.for_each(|job| scope.spawn(move |_| outcome.of(job)));
-            first.into_iter().for_each(|job| outcome.of(job));
+            jobs.for_each(|job| scope.spawn(move |_| outcome.of(job)));
+            work_here();
         }),
-        None => first.into_iter().chain(others).for_each(|job| outcome.of(job)),
+        None => {
+            work_here();
+            jobs.for_each(|job| outcome.of(job));
+        }
     }
     outcome.0.into_inner()
 }
@@ -197,7 +223,8 @@ mod tests {
 
     use super::*;
 
-    const FEW: Run = |jobs| run_few(jobs);
+    const FEW: Run = |jobs| run_few_at_pace(jobs, &AtomicBool::new(false));
+    const FEW_QUICK: Run = |jobs| run_few_at_pace(jobs, &AtomicBool::new(true));
     const ALL: Run = |jobs| run_all(jobs);
     const MANY: Run = |jobs| run_many(jobs);
     type Run = fn(Vec<Job<'static>>) -> io::Result<()>;
@@ -205,10 +232,10 @@ mod tests {
     #[test]
     fn as_many_are_done_at_a_time_as_there_are_threads() {
         assert!(STANDING_BY.is_some());
-        together(WORKERS + 1, run_few);
+        together(WORKERS + 1, FEW);
         together(WORKERS + 1, run_many);
         together(MAX_JOBS_AT_ONCE, run_all);
-        for run in [FEW, MANY, ALL] {
+        for run in [FEW, FEW_QUICK, MANY, ALL] {
             run(vec![]).unwrap();
         }
     }
@@ -232,6 +259,9 @@ mod tests {
             (1, FEW),
             (2, FEW),
             (100, FEW),
+            (1, FEW_QUICK),
+            (2, FEW_QUICK),
+            (100, FEW_QUICK),
             (1, ALL),
             (100, ALL),
             (1, MANY),
@@ -254,6 +284,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_second_is_done_here_while_the_first_takes_little_time() {
+        let is_quick = AtomicBool::new(false);
+        let is_second_here = |first: Duration| {
+            let (here, is_second_here) = (std::thread::current().id(), AtomicBool::new(false));
+            let jobs: Vec<Job<'_>> = vec![
+                Box::new(|| {
+                    std::thread::sleep(first);
+                    Ok(())
+                }),
+                Box::new(|| {
+                    is_second_here.store(std::thread::current().id() == here, Ordering::Relaxed);
+                    Ok(())
+                }),
+            ];
+            run_few_at_pace(jobs, &is_quick).unwrap();
+            is_second_here.into_inner()
+        };
+        assert!(!is_second_here(Duration::ZERO));
+        // Whatever else the machine has to do, once the first is quick, and the time after that the second is done here.
+        while !is_second_here(Duration::ZERO) {}
+        is_second_here(2 * QUICK);
+        assert!(!is_second_here(2 * QUICK));
+    }
+
     /// As if it had been called here: the committer takes it for a commit that did not end.
     #[test]
     fn a_panic_of_any_of_them_is_one_of_the_caller() {
@@ -264,7 +319,7 @@ mod tests {
                     false => Ok(()),
                 })
             };
-            for run in [FEW, MANY] {
+            for run in [FEW, FEW_QUICK, MANY] {
                 assert!(catch_unwind(|| run((0..3).map(job).collect())).is_err());
             }
         }
