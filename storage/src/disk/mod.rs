@@ -63,7 +63,8 @@ pub trait Disk: Send + Sync {
     /// Does many things, in any order. A real disk does several at a time: a file system makes many concurrent syncs durable
     /// at once. Fails with the first error, when all are done.
     fn run_all(&self, jobs: Vec<Job<'_>>) -> io::Result<()>;
-    /// The same of a few things for which somebody waits.
+    /// The same of a few things for which somebody waits. A real disk does the first, which should be the shortest, on the caller's
+    /// thread, and the second as well if the first was quick the last time.
     fn run_few(&self, jobs: Vec<Job<'_>>) -> io::Result<()> {
         self.run_all(jobs)
     }

@@ -66,18 +66,18 @@ pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
     outcome.0.into_inner()
 }
 
-/// A first job that takes no longer leaves time for another one.
+/// If the first job takes no longer, the second is done behind it.
 const QUICK: Duration = Duration::from_micros(500);
 
-/// Does the first here, which is the journal's sync, and the others by threads that are there already. If the first took little
-/// time before, as it does again then, the second is done here as well: nobody has to be woken for a single large run, which with
-/// records of 100 B saves a sixth of the CPU time.
+/// Does the first here, and the others by threads that are there already. If the first, the journal's sync, was quick the last
+/// time, the second is done here behind it: nobody is woken for a single large run. With records of 100 B, whose groups have 1.2
+/// of them, that saves a quarter of the CPU time. The caller waits so much longer at most as the first takes.
 pub(super) fn run_few(jobs: Vec<Job<'_>>) -> io::Result<()> {
     static IS_QUICK: AtomicBool = AtomicBool::new(false);
     run_few_at_pace(jobs, &IS_QUICK)
 }
 
-/// Told whether the first job took little time before, and tells it.
+/// Told whether the first job was quick the last time, and tells it.
 fn run_few_at_pace(jobs: Vec<Job<'_>>, is_quick: &AtomicBool) -> io::Result<()> {
     let outcome = Outcome(Mutex::new(Ok(())));
     let mut jobs = jobs.into_iter();
@@ -288,19 +288,19 @@ mod tests {
     fn the_second_is_done_here_while_the_first_takes_little_time() {
         let is_quick = AtomicBool::new(false);
         let is_second_here = |first: Duration| {
-            let (here, is_second_here) = (std::thread::current().id(), AtomicBool::new(false));
+            let (here, was_here) = (std::thread::current().id(), AtomicBool::new(false));
             let jobs: Vec<Job<'_>> = vec![
                 Box::new(|| {
                     std::thread::sleep(first);
                     Ok(())
                 }),
                 Box::new(|| {
-                    is_second_here.store(std::thread::current().id() == here, Ordering::Relaxed);
+                    was_here.store(std::thread::current().id() == here, Ordering::Relaxed);
                     Ok(())
                 }),
             ];
             run_few_at_pace(jobs, &is_quick).unwrap();
-            is_second_here.into_inner()
+            was_here.into_inner()
         };
         assert!(!is_second_here(Duration::ZERO));
         // Whatever else the machine has to do, once the first is quick, and the time after that the second is done here.

@@ -77,7 +77,7 @@ impl Ledger {
             _ => random.random_range(0..300),
         };
         // Half noise, half compressible.
-        let mut value = vec![b'r'; size.clamp(self.smallest_bytes, self.largest_bytes)];
+        let mut value = vec![b'r'; size.max(self.smallest_bytes).min(self.largest_bytes)];
         let noise = value.len() / 2;
         random.fill_bytes(value.split_at_mut(noise).0);
         Record {

@@ -1,6 +1,7 @@
 //! Everything that goes on while a server is being killed. Each part keeps books of what it did, and afterwards compares
 //! them with what is there.
 
+mod bulk;
 mod commits;
 pub mod endless;
 mod flights;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use riverlog::demo::model::ANSWER_TOPIC;
-use riverlog_client::NewTopic;
+use riverlog_client::{Compression, NewTopic};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -31,10 +32,7 @@ const MAIN_TOPIC: &str = "main";
 const COPY_TOPIC: &str = "copy";
 const SHORT_TOPIC: &str = "short";
 const TRIMMED_TOPIC: &str = "trimmed";
-const BULK_TOPIC: &str = "bulk";
 const PARTITIONS: i32 = 3;
-/// So many that what comes at once is partly extents, and partly large runs of a large frame.
-const BULK_PARTITIONS: i32 = 8;
 
 /// What every part of the load is told.
 #[derive(Clone, Debug)]
@@ -78,7 +76,7 @@ pub struct Books {
     commits: Arc<commits::Commits>,
     passing_topics: Arc<passing_topics::PassingTopics>,
     replays: Arc<replays::Replays>,
-    /// Large batches that nobody reads before the end, so that they go past the page cache.
+    /// Only of a load that is killed.
     bulk: Option<Arc<Ledger>>,
     /// The job's, if it is fed by this load.
     flights: Option<Arc<flights::Flights>>,
@@ -92,7 +90,7 @@ pub struct Books {
 /// When one cannot be created.
 pub async fn create_topics(address: &str) -> anyhow::Result<()> {
     create(address, flights::INPUTS.map(|name| (name, flights::PARTITIONS, -1))).await?;
-    create(address, [(BULK_TOPIC, BULK_PARTITIONS, -1)]).await?;
+    create(address, [(bulk::TOPIC, bulk::PARTITIONS, -1)]).await?;
     create_round_topics(address).await
 }
 
@@ -154,10 +152,8 @@ impl Load {
         load.tasks
             .spawn(flights.clone().fly(load.setting.clone(), Duration::ZERO));
         load.books.flights = Some(flights);
-        let bulk = Ledger::new(BULK_TOPIC, BULK_PARTITIONS, 1, seed.wrapping_add(3 << 40));
-        let bulk = Arc::new(bulk.with_smallest_bytes(20_000));
-        let producing = producers::produce(load.setting.clone(), bulk.clone(), 0, producers::BULK);
-        load.tasks.spawn(producing);
+        let bulk = Arc::new(bulk::ledger(seed.wrapping_add(3 << 40)));
+        load.tasks.spawn(bulk::produce(load.setting.clone(), bulk.clone()));
         load.books.bulk = Some(bulk);
         load
     }
@@ -176,7 +172,7 @@ impl Load {
         // Seeds of their own, so that a record that strays into another topic does not look right there.
         let small = |topic, partitions, seed| Ledger::new(topic, partitions, 1, seed).with_largest_bytes(20_000);
         let books = Books {
-            main: Arc::new(Ledger::new(MAIN_TOPIC, PARTITIONS, producers::MAIN.len(), seed)),
+            main: Arc::new(Ledger::new(MAIN_TOPIC, PARTITIONS, producers::KINDS.len(), seed)),
             short: Arc::new(small(SHORT_TOPIC, 1, seed.wrapping_add(1 << 40))),
             trimmed: Arc::new(small(TRIMMED_TOPIC, PARTITIONS, seed.wrapping_add(2 << 40))),
             trims: Arc::default(),
@@ -188,21 +184,13 @@ impl Load {
             web: None,
         };
         let mut tasks = JoinSet::new();
-        for (producer, kind) in producers::MAIN.into_iter().enumerate() {
+        for (producer, kind) in producers::KINDS.into_iter().enumerate() {
             tasks.spawn(producers::produce(setting.clone(), books.main.clone(), producer, kind));
         }
-        tasks.spawn(producers::produce(
-            setting.clone(),
-            books.short.clone(),
-            0,
-            producers::PLAIN,
-        ));
-        tasks.spawn(producers::produce(
-            setting.clone(),
-            books.trimmed.clone(),
-            0,
-            producers::PLAIN,
-        ));
+        // Retention counts bytes as they are stored, so nothing is compressed where it is checked.
+        let plain = (Compression::None, 100_000);
+        tasks.spawn(producers::produce(setting.clone(), books.short.clone(), 0, plain));
+        tasks.spawn(producers::produce(setting.clone(), books.trimmed.clone(), 0, plain));
         tasks.spawn(producers::read(setting.clone(), books.main.clone()));
         tasks.spawn(books.trims.clone().trim(setting.clone(), books.trimmed.clone()));
         tasks.spawn(books.commits.clone().commit(setting.clone()));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverlog_client::{Compression, ConsumerOptions, Delivery, Producer, WriterOptions};
-use tokio::time::sleep;
 
 use super::Setting;
 use crate::ledger::Ledger;
@@ -15,47 +14,25 @@ use crate::server::PATIENCE;
 /// How many records a producer has on their way.
 const ON_THEIR_WAY: usize = 100;
 
-/// How a producer sends.
-#[derive(Clone, Copy, Debug)]
-pub struct Kind {
-    compression: Compression,
-    /// From single records to what a busy producer puts into a batch.
-    max_batch_bytes: usize,
-    /// Behind every [`ON_THEIR_WAY`] records.
-    pause: Duration,
-}
-
-impl Kind {
-    const fn new(compression: Compression, max_batch_bytes: usize) -> Self {
-        Self {
-            compression,
-            max_batch_bytes,
-            pause: Duration::ZERO,
-        }
-    }
-}
-
-/// Those of the main topic.
-pub const MAIN: [Kind; 5] = [
-    Kind::new(Compression::None, 1),
-    Kind::new(Compression::Gzip, 2_000),
-    Kind::new(Compression::Snappy, 16_384),
-    Kind::new(Compression::Lz4, 100_000),
-    Kind::new(Compression::Zstd, 500_000),
+/// What a producer sends: its codec, and from single records to what a busy producer puts into a batch.
+pub const KINDS: [(Compression, usize); 5] = [
+    (Compression::None, 1),
+    (Compression::Gzip, 2_000),
+    (Compression::Snappy, 16_384),
+    (Compression::Lz4, 100_000),
+    (Compression::Zstd, 500_000),
 ];
-/// Retention counts bytes as they are stored, so nothing is compressed where it is checked.
-pub const PLAIN: Kind = Kind::new(Compression::None, 100_000);
-/// Large batches. The pause leaves room on the disk, and time to compare them.
-pub const BULK: Kind = Kind {
-    pause: Duration::from_millis(100),
-    ..Kind::new(Compression::None, 1_000_000)
-};
 
 /// Sends the records of one producer of a ledger until it is told to stop, and sees every one of them through.
-pub(super) async fn produce(setting: Setting, ledger: Arc<Ledger>, producer: usize, kind: Kind) -> anyhow::Result<()> {
+pub(super) async fn produce(
+    setting: Setting,
+    ledger: Arc<Ledger>,
+    producer: usize,
+    (compression, max_batch_bytes): (Compression, usize),
+) -> anyhow::Result<()> {
     let options = WriterOptions {
-        compression: kind.compression,
-        max_batch_bytes: kind.max_batch_bytes,
+        compression,
+        max_batch_bytes,
         delivery_timeout: 2 * PATIENCE,
         ..WriterOptions::default()
     };
@@ -73,9 +50,6 @@ pub(super) async fn produce(setting: Setting, ledger: Arc<Ledger>, producer: usi
             return Ok(());
         }
         let (number, partition, record) = ledger.hand_over(producer)?;
-        if !kind.pause.is_zero() && number.is_multiple_of(ON_THEIR_WAY as u64) {
-            sleep(kind.pause).await;
-        }
         let delivery = writer.send(&ledger.topic, Some(partition), record).await?;
         on_their_way.push_back((number, delivery));
     }
