@@ -82,11 +82,7 @@ fn run_few_at_pace(jobs: Vec<Job<'_>>, is_quick: &AtomicBool) -> io::Result<()> 
     let outcome = Outcome(Mutex::new(Ok(())));
     let mut jobs = jobs.into_iter();
     let first = jobs.next();
-    let second = if is_quick.load(Ordering::Relaxed) {
-        jobs.next()
-    } else {
-        None
-    };
+    let second = is_quick.load(Ordering::Relaxed).then(|| jobs.next()).flatten();
     let work_here = || {
         let begun = Instant::now();
         first.into_iter().for_each(|job| outcome.of(job));
