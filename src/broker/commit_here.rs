@@ -4,12 +4,16 @@
 //! cores of a virtual machine sleep; so does `block_in_place`, which wakes another thread first. If the disk is quick, nobody misses a
 //! thread that waits for it. But no sync is sure to be quick, and the runtime may have no other thread that would hear of a
 //! socket or a timer. So somebody watches, and wakes one when a commit takes long.
+//!
+//! Writes that come together are read first, all that have come, and committed together: each of them by itself would wait for
+//! the one before.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use riverlog_storage::Storage;
 use tokio::runtime::Handle;
 
 /// Others may wait so long for a thread that waits for the disk, so a disk that took longer lately is left to the committing thread.
@@ -26,6 +30,8 @@ pub(super) struct CommitHere {
     commits: Arc<Commits>,
     /// Begins with the first commit. None where the system gives no thread.
     watch: OnceLock<Option<JoinHandle<()>>>,
+    /// A task will commit what has gathered.
+    is_due: AtomicBool,
 }
 
 /// Those on threads of the runtime.
@@ -43,6 +49,7 @@ impl CommitHere {
             runtime,
             commits: Arc::default(),
             watch: OnceLock::new(),
+            is_due: AtomicBool::new(false),
         }
     }
 
@@ -55,7 +62,7 @@ impl CommitHere {
     }
 
     /// Does this on the present thread.
-    pub(super) fn run(&self, commit: impl FnOnce()) {
+    pub(super) fn run<T>(&self, commit: impl FnOnce() -> T) -> T {
         self.commits.begun.fetch_add(1, Ordering::SeqCst);
         let _ended = Ended(&self.commits.ended);
         if !self.commits.is_watched.swap(true, Ordering::SeqCst)
@@ -63,7 +70,32 @@ impl CommitHere {
         {
             watch.thread().unpark();
         }
-        commit();
+        commit()
+    }
+
+    /// Commits what the storage has gathered, behind all that is ready to run by then.
+    pub(super) fn commit_soon(self: &Arc<Self>, storage: &Storage) {
+        if !self.is_due.swap(true, Ordering::SeqCst) {
+            let (here, storage) = (Arc::clone(self), storage.clone());
+            self.runtime.spawn(async move { here.commit_gathered(&storage).await });
+        }
+    }
+
+    /// Each write that is gathered while it is due must be committed here, or the committing thread must hear of it behind.
+    async fn commit_gathered(&self, storage: &Storage) {
+        loop {
+            storage.let_others_submit();
+            // The runtime looks at the sockets in between, and what has come to them is read.
+            tokio::task::yield_now().await;
+            let is_committed = self.may_wait(storage.last_sync()) && self.run(|| storage.commit_gathered());
+            self.is_due.store(false, Ordering::SeqCst);
+            if !is_committed {
+                return storage.wake_committer();
+            }
+            if !storage.has_gathered() || self.is_due.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
     }
 
     fn watch(&self) -> Option<&JoinHandle<()>> {
@@ -133,9 +165,13 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Instant;
 
+    use riverlog_storage::batch::BatchBuilder;
+    use riverlog_storage::record::Record;
+    use riverlog_storage::{Append, Change, Options, WriteSet};
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
+    use crate::broker::{Broker, BrokerOptions};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -179,6 +215,72 @@ mod tests {
                 thread::sleep(LOOK_INTERVAL);
             }
         }
+    }
+
+    fn write_set(log: riverlog_storage::LogId) -> WriteSet {
+        let mut builder = BatchBuilder::new();
+        builder.push(Record::default());
+        let append = Append {
+            log,
+            batches: builder.build().unwrap(),
+            log_append_time: false,
+        };
+        WriteSet {
+            appends: vec![append],
+            ..WriteSet::default()
+        }
+    }
+
+    /// Also while others submit to the committing thread, and while it makes topics.
+    #[test]
+    fn writes_that_come_together_are_all_answered_each_once() {
+        const WRITERS: usize = 16;
+        const WRITES: usize = 100;
+        let runtime = runtime();
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(Options {
+            // The committing thread does not look for them by itself.
+            idle_close_ms: 1000 * PATIENCE.as_millis() as u64,
+            ..Options::new(dir.path())
+        });
+        let storage = storage.unwrap();
+        let mut offsets = runtime.block_on(async {
+            let broker = Broker::open(storage, BrokerOptions::default()).await.unwrap();
+            let create = |name: String| WriteSet {
+                changes: vec![Change::CreateTopic {
+                    name,
+                    partitions: 1,
+                    configs: Default::default(),
+                }],
+                ..WriteSet::default()
+            };
+            let created = broker.write(create("t".to_owned())).await.unwrap();
+            let log = *created.created.unwrap().partitions.first().unwrap();
+            let writers = (0..WRITERS).map(|writer| {
+                let broker = Arc::clone(&broker);
+                tokio::spawn(async move {
+                    let mut offsets = Vec::new();
+                    for write in 0..WRITES {
+                        let pending = match writer {
+                            0 => broker.start_write(write_set(log)),
+                            _ => broker.start_write_here(write_set(log)),
+                        };
+                        offsets.push(pending.wait().await.unwrap().appends.first().unwrap().first_offset);
+                        if writer == 0 && write % 10 == 0 {
+                            broker.write(create(format!("t{write}"))).await.unwrap();
+                        }
+                    }
+                    offsets
+                })
+            });
+            let mut offsets = Vec::new();
+            for writer in writers.collect::<Vec<_>>() {
+                offsets.extend(tokio::time::timeout(PATIENCE, writer).await.unwrap().unwrap());
+            }
+            offsets
+        });
+        offsets.sort_unstable();
+        assert!(offsets.into_iter().eq(0..(WRITERS * WRITES) as i64));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub struct Broker {
     options: BrokerOptions,
     watchers: Arc<Watchers>,
     producer_ids: ProducerIds,
-    commit_here: CommitHere,
+    commit_here: Arc<CommitHere>,
     groups: GroupCoordinator,
     /// Where the next keyless records go, for topics with several partitions.
     next_partition: std::sync::atomic::AtomicU32,
@@ -108,7 +108,7 @@ impl Broker {
             options,
             watchers,
             producer_ids: ProducerIds::default(),
-            commit_here: CommitHere::new(Handle::current()),
+            commit_here: Arc::new(CommitHere::new(Handle::current())),
             next_partition: std::sync::atomic::AtomicU32::new(0),
         }))
     }
@@ -140,14 +140,19 @@ impl Broker {
         pending
     }
 
-    /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If nobody else writes
-    /// at the moment, nor did lately, and the disk is quick, it is committed on this thread, which waits for the disk.
+    /// As [`Self::start_write`], for a small write set whose client sends nothing more until it is answered. If the disk is quick, it
+    /// is committed on a thread of the runtime, which waits for the disk: at once if nobody else writes, nor did lately, and
+    /// otherwise with what others have sent by then.
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
-        if self.storage.is_quiet() && self.commit_here.may_wait(self.storage.last_sync()) {
-            self.commit_here.run(|| self.storage.submit_here(write_set, done));
+        let (storage, here) = (&self.storage, &self.commit_here);
+        if !here.may_wait(storage.last_sync()) {
+            storage.submit(write_set, done);
+        } else if storage.is_quiet() {
+            here.run(|| storage.submit_here(write_set, done));
         } else {
-            self.storage.submit(write_set, done);
+            storage.gather(write_set, done);
+            here.commit_soon(storage);
         }
         pending
     }

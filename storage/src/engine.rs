@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -33,6 +33,9 @@ use crate::shared::{Published, Shared};
 use crate::stats::Stats;
 use crate::write_set::{LogEnds, Receipt, WriteSet};
 use crate::{LogId, Lsn};
+
+/// More than this takes longer to write than threads take to wake each other.
+const GATHERED_BYTES: u64 = 128 * 1024;
 
 /// Storage without threads.
 pub struct Engine {
@@ -172,12 +175,34 @@ impl Engine {
     /// As [`Self::submit`]; and if nobody commits at the moment, commits on this thread. Waking another thread, and being woken
     /// by it, costs a fifth to a third of the time of a write that is alone.
     pub(crate) fn submit_here(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
-        let Some(mut committer) = self.committer.try_lock().filter(|committer| committer.is_idle()) else {
+        let Some(mut committer) = self.idle_committer() else {
             return self.submit(ws, done);
         };
         self.shared.enqueue(ws, Box::new(done));
-        // One group: those behind it were begun by submitters who have told the committing thread.
-        while committer.step() == Step::Worked && !committer.is_idle() {}
+        commit_group(&mut committer);
+    }
+
+    /// As [`Self::submit`], but tells nobody: [`Self::commit_gathered`] must follow.
+    pub(crate) fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        self.shared.enqueue(ws, Box::new(done));
+    }
+
+    /// Commits what has gathered on this thread. False if that is left to the committing thread, which may not know yet: if
+    /// somebody commits at the moment, or it takes long.
+    pub(crate) fn commit_gathered(&self) -> bool {
+        let Some(mut committer) = self.idle_committer() else {
+            return false;
+        };
+        let is_short = self.shared.sequencer.lock().next_is_short(GATHERED_BYTES);
+        if is_short {
+            commit_group(&mut committer);
+        }
+        is_short
+    }
+
+    /// Unless somebody commits at the moment.
+    fn idle_committer(&self) -> Option<MutexGuard<'_, Committer>> {
+        self.committer.try_lock().filter(|committer| committer.is_idle())
     }
 
     /// Takes the present group one stage further, or begins the next.
@@ -337,7 +362,7 @@ impl Engine {
 
     /// True if a group is about to begin, and writes came together lately.
     pub(crate) fn writes_gather(&self) -> bool {
-        let begins = self.committer.lock().is_idle();
+        let begins = self.idle_committer().is_some();
         begins && self.shared.sequencer.lock().gathers()
     }
 
@@ -362,6 +387,11 @@ impl Engine {
         let _no_step = self.checkpointer.lock();
         self.lock.lock().take();
     }
+}
+
+/// One: those behind it were begun by submitters who have told the committing thread, or see to it themselves.
+fn commit_group(committer: &mut Committer) {
+    while committer.step() == Step::Worked && !committer.is_idle() {}
 }
 
 /// Where segments are and will be, which may not be where the journal is.

@@ -57,6 +57,7 @@ struct Signals {
     tick: Mutex<()>,
     wake_maintenance: Condvar,
     checkpointed: Condvar,
+    turn: Mutex<Turn>,
 }
 
 impl Storage {
@@ -115,6 +116,40 @@ impl Storage {
     /// True if no write waits, and lately none came while another one did: then [`Self::submit_here`] pays.
     pub fn is_quiet(&self) -> bool {
         self.0.engine.is_quiet()
+    }
+
+    /// As [`Self::submit`], for a small write set that comes together with others. Whoever submits it calls [`Self::commit_gathered`]
+    /// soon, and once for all of them; until then nobody else is told.
+    pub fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
+        self.0.engine.gather(ws, done);
+    }
+
+    /// Lets others run once, and submit, if writes came together lately and that did not take long.
+    pub fn let_others_submit(&self) {
+        give_turn(&self.0.engine, &self.0.signals);
+    }
+
+    /// Commits what has gathered on this thread, which then blocks for a sync. False if it does not, because somebody else commits
+    /// or it would take long: then call [`Self::wake_committer`].
+    pub fn commit_gathered(&self) -> bool {
+        let engine = &self.0.engine;
+        let mut is_committed = false;
+        if !engine.shared.is_ahead_of_checkpoint(CHECKPOINT_SLACK) {
+            poisoning(engine, "that submitted a write", || {
+                is_committed = engine.commit_gathered()
+            });
+        }
+        is_committed
+    }
+
+    /// Whether a write set waits that nobody commits yet.
+    pub fn has_gathered(&self) -> bool {
+        self.0.engine.shared.sequencer.lock().has_work()
+    }
+
+    /// Tells the committing thread to look for what has gathered.
+    pub fn wake_committer(&self) {
+        self.0.engine.shared.work.notify_one();
     }
 
     /// How long the last sync of a group or of a closing frame took, if there was one.
@@ -314,14 +349,9 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
-    let mut turn = Turn::default();
     time_slice::shorten();
     loop {
-        let begun = Instant::now();
-        if turn.is_due(begun) && engine.writes_gather() {
-            std::thread::yield_now();
-            turn.took(begun, Instant::now());
-        }
+        give_turn(engine, signals);
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),
             Step::Poisoned => return,
@@ -344,6 +374,15 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
                 }
             }
         }
+    }
+}
+
+/// Lets others run once if a group is about to begin and another write may come along: see [`Turn`].
+fn give_turn(engine: &Engine, signals: &Signals) {
+    let begun = Instant::now();
+    if signals.turn.lock().is_due(begun) && engine.writes_gather() {
+        std::thread::yield_now();
+        signals.turn.lock().took(begun, Instant::now());
     }
 }
 

@@ -481,6 +481,86 @@ fn storage_is_not_quiet_when_writes_came_together() {
     until_quiet();
 }
 
+/// Here, or by the committing thread.
+fn commit_all_gathered(storage: Storage) {
+    while storage.has_gathered() {
+        if !storage.commit_gathered() {
+            return storage.wake_committer();
+        }
+    }
+}
+
+#[test]
+fn writes_that_gather_are_committed_together_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    let here = std::thread::current().id();
+    let mut committed_here = 0;
+    // Now and then the committing thread may be at a closing frame.
+    for _ in 0..10_000 {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..3 {
+            let sender = sender.clone();
+            storage.gather(write_set(log, "x"), move |outcome| {
+                sender
+                    .send((std::thread::current().id(), outcome.unwrap().lsn))
+                    .unwrap();
+            });
+        }
+        if !storage.commit_gathered() {
+            storage.wake_committer();
+        }
+        let answers: Vec<_> = (0..3).map(|_| receiver.recv().unwrap()).collect();
+        let is_one_group_from_here = answers.iter().all(|answer| *answer == (here, answers[0].1));
+        committed_here += u32::from(is_one_group_from_here);
+        if committed_here == 100 {
+            break;
+        }
+    }
+    assert_eq!(committed_here, 100);
+}
+
+#[test]
+fn what_takes_long_is_left_to_the_committing_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    let topic = Change::CreateTopic {
+        name: "u".into(),
+        partitions: 1,
+        configs: BTreeMap::new(),
+    };
+    let new_topic = WriteSet {
+        changes: vec![topic],
+        ..WriteSet::default()
+    };
+    for long in [write_set(log, &"x".repeat(200 << 10)), new_topic] {
+        let (sender, receiver) = mpsc::channel();
+        storage.gather(long, move |outcome| {
+            sender.send((std::thread::current().id(), outcome.is_ok())).unwrap();
+        });
+        assert!(!storage.commit_gathered());
+        storage.wake_committer();
+        let (thread, is_ok) = receiver.recv().unwrap();
+        assert!(is_ok && thread != std::thread::current().id());
+    }
+}
+
+/// Of which nobody has told the committing thread.
+#[test]
+fn closing_commits_what_has_gathered() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let log = create(&storage, "t", 1, &[]).partitions[0];
+    let (sender, receiver) = mpsc::channel();
+    storage.gather(write_set(log, "x"), move |outcome| sender.send(outcome).unwrap());
+    storage.close();
+    assert!(receiver.recv().unwrap().is_ok());
+    drop(storage);
+    assert_eq!(values(&open(dir.path()), log, 0).len(), 1);
+}
+
 #[test]
 fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
     const WRITES: i64 = 300;
@@ -497,7 +577,11 @@ fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
                     let done = move |outcome| sender.send(outcome).unwrap();
                     match (thread + number) % 3 {
                         0 => storage.submit(write_set(log, "x"), done),
-                        _ => storage.submit_here(write_set(log, "x"), done),
+                        1 => storage.submit_here(write_set(log, "x"), done),
+                        _ => {
+                            storage.gather(write_set(log, "x"), done);
+                            commit_all_gathered(storage.clone());
+                        }
                     }
                     let receipt: Receipt = receiver.recv().unwrap().unwrap();
                     offsets.lock().push(receipt.appends[0].first_offset);

@@ -180,6 +180,12 @@ impl Sequencer {
         !self.groups.is_empty()
     }
 
+    /// True if the next group has no more bytes than this, and changes nothing for which files are made or removed.
+    pub fn next_is_short(&self, bytes: u64) -> bool {
+        let is_short = |next: &Group| next.bytes <= bytes && next.controls.is_empty();
+        self.groups.front().is_none_or(is_short)
+    }
+
     /// Forgets producers that have been silent for too long.
     pub fn expire_producers(&mut self, now_ms: i64) {
         for assigned in self.logs.values_mut() {
