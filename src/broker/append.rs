@@ -40,7 +40,7 @@ impl PendingAppend {
 
 impl Broker {
     /// Submits batches to one partition at once; the order of calls is the order in the log. If the client
-    /// waits for the answer before it sends more, a small append is worth a commit of its own: see [`Broker::start_write_here`].
+    /// waits for the answer before it sends more, a small append is committed on a thread of the runtime: see [`Broker::start_write_here`].
     pub fn start_append(
         &self,
         topic: &Topic,

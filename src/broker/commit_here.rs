@@ -81,18 +81,20 @@ impl CommitHere {
         }
     }
 
-    /// Each write that is gathered while it is due must be committed here, or the committing thread must hear of it behind.
+    /// Each write that is gathered while it is due is committed here, or the committing thread hears of it: whoever gathers before
+    /// it is due no more is seen by the look behind, here or there, and whoever gathers later begins a task.
     async fn commit_gathered(&self, storage: &Storage) {
         loop {
-            storage.let_others_submit();
-            // The runtime looks at the sockets in between, and what has come to them is read.
+            // Behind what is ready the runtime looks at the sockets, and the task is next. With the second turn, it is behind those
+            // as well to which something has come.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             let is_committed = self.may_wait(storage.last_sync()) && self.run(|| storage.commit_gathered());
             self.is_due.store(false, Ordering::SeqCst);
             if !is_committed {
                 return storage.wake_committer();
             }
-            if !storage.has_gathered() || self.is_due.swap(true, Ordering::SeqCst) {
+            if !storage.has_work() || self.is_due.swap(true, Ordering::SeqCst) {
                 return;
             }
         }
@@ -103,8 +105,7 @@ impl CommitHere {
             let (commits, runtime) = (Arc::clone(&self.commits), self.runtime.clone());
             let builder = thread::Builder::new().name("riverlog-watch".to_owned());
             let started = builder.spawn(move || watch(&commits, &runtime));
-            let told =
-                |error| tracing::warn!(%error, "cannot start a thread; writes that come alone take a little longer");
+            let told = |error| tracing::warn!(%error, "cannot start a thread; small writes take a little longer");
             started.map_err(told).ok()
         };
         self.watch.get_or_init(start).as_ref()
@@ -167,7 +168,7 @@ mod tests {
 
     use riverlog_storage::batch::BatchBuilder;
     use riverlog_storage::record::Record;
-    use riverlog_storage::{Append, Change, Options, WriteSet};
+    use riverlog_storage::{Append, Change, LogId, Options, WriteSet};
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
@@ -217,7 +218,7 @@ mod tests {
         }
     }
 
-    fn write_set(log: riverlog_storage::LogId) -> WriteSet {
+    fn write_set(log: LogId) -> WriteSet {
         let mut builder = BatchBuilder::new();
         builder.push(Record::default());
         let append = Append {
@@ -231,56 +232,73 @@ mod tests {
         }
     }
 
-    /// Also while others submit to the committing thread, and while it makes topics.
+    fn new_topic(name: String) -> WriteSet {
+        let topic = Change::CreateTopic {
+            name,
+            partitions: 1,
+            configs: Default::default(),
+        };
+        WriteSet {
+            changes: vec![topic],
+            ..WriteSet::default()
+        }
+    }
+
+    async fn write_often(broker: Arc<Broker>, log: LogId) -> Vec<i64> {
+        let mut offsets = Vec::new();
+        for _ in 0..WRITES {
+            let receipt = broker.start_write_here(write_set(log)).wait().await.unwrap();
+            offsets.push(receipt.appends.first().unwrap().first_offset);
+        }
+        offsets
+    }
+
+    /// Through the committing thread, which also makes topics.
+    async fn keep_the_committing_thread_busy(broker: Arc<Broker>, log: LogId) -> Vec<i64> {
+        let mut offsets = Vec::new();
+        for write in 0..WRITES {
+            let receipt = broker.write(write_set(log)).await.unwrap();
+            offsets.push(receipt.appends.first().unwrap().first_offset);
+            if write % 10 == 0 {
+                broker.write(new_topic(format!("t{write}"))).await.unwrap();
+            }
+        }
+        offsets
+    }
+
+    const WRITES: usize = 200;
+
     #[test]
     fn writes_that_come_together_are_all_answered_each_once() {
-        const WRITERS: usize = 16;
-        const WRITES: usize = 100;
-        let runtime = runtime();
-        let dir = tempfile::tempdir().unwrap();
-        let storage = Storage::open(Options {
-            // The committing thread does not look for them by itself.
-            idle_close_ms: 1000 * PATIENCE.as_millis() as u64,
-            ..Options::new(dir.path())
-        });
-        let storage = storage.unwrap();
-        let mut offsets = runtime.block_on(async {
-            let broker = Broker::open(storage, BrokerOptions::default()).await.unwrap();
-            let create = |name: String| WriteSet {
-                changes: vec![Change::CreateTopic {
-                    name,
-                    partitions: 1,
-                    configs: Default::default(),
-                }],
-                ..WriteSet::default()
-            };
-            let created = broker.write(create("t".to_owned())).await.unwrap();
-            let log = *created.created.unwrap().partitions.first().unwrap();
-            let writers = (0..WRITERS).map(|writer| {
-                let broker = Arc::clone(&broker);
-                tokio::spawn(async move {
-                    let mut offsets = Vec::new();
-                    for write in 0..WRITES {
-                        let pending = match writer {
-                            0 => broker.start_write(write_set(log)),
-                            _ => broker.start_write_here(write_set(log)),
-                        };
-                        offsets.push(pending.wait().await.unwrap().appends.first().unwrap().first_offset);
-                        if writer == 0 && write % 10 == 0 {
-                            broker.write(create(format!("t{write}"))).await.unwrap();
-                        }
-                    }
-                    offsets
-                })
+        for others_too in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let runtime = runtime();
+            let storage = Storage::open(Options {
+                // The committing thread does not look for them by itself.
+                idle_close_ms: 1000 * PATIENCE.as_millis() as u64,
+                ..Options::new(dir.path())
             });
-            let mut offsets = Vec::new();
-            for writer in writers.collect::<Vec<_>>() {
-                offsets.extend(tokio::time::timeout(PATIENCE, writer).await.unwrap().unwrap());
-            }
-            offsets
-        });
-        offsets.sort_unstable();
-        assert!(offsets.into_iter().eq(0..(WRITERS * WRITES) as i64));
+            let storage = storage.unwrap();
+            let mut offsets = runtime.block_on(async {
+                let broker = Broker::open(storage, BrokerOptions::default()).await.unwrap();
+                let created = broker.write(new_topic("t".to_owned())).await.unwrap();
+                let log = *created.created.unwrap().partitions.first().unwrap();
+                let mut writers: Vec<_> = (0..16)
+                    .map(|_| tokio::spawn(write_often(Arc::clone(&broker), log)))
+                    .collect();
+                if others_too {
+                    writers.push(tokio::spawn(keep_the_committing_thread_busy(Arc::clone(&broker), log)));
+                }
+                let mut offsets = Vec::new();
+                for writer in writers {
+                    offsets.extend(tokio::time::timeout(PATIENCE, writer).await.unwrap().unwrap());
+                }
+                offsets
+            });
+            offsets.sort_unstable();
+            let writes = WRITES * (16 + usize::from(others_too));
+            assert!(offsets.into_iter().eq(0..writes as i64));
+        }
     }
 
     #[test]

@@ -150,8 +150,7 @@ impl Broker {
             storage.submit(write_set, done);
         } else if storage.is_quiet() {
             here.run(|| storage.submit_here(write_set, done));
-        } else {
-            storage.gather(write_set, done);
+        } else if storage.gather(write_set, done) {
             here.commit_soon(storage);
         }
         pending

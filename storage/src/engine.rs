@@ -34,7 +34,7 @@ use crate::stats::Stats;
 use crate::write_set::{LogEnds, Receipt, WriteSet};
 use crate::{LogId, Lsn};
 
-/// More than this takes longer to write than threads take to wake each other.
+/// With more than this in a group, who commits it waits longer than for the sync.
 const GATHERED_BYTES: u64 = 128 * 1024;
 
 /// Storage without threads.
@@ -182,9 +182,9 @@ impl Engine {
         commit_group(&mut committer);
     }
 
-    /// As [`Self::submit`], but tells nobody: [`Self::commit_gathered`] must follow.
-    pub(crate) fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
-        self.shared.enqueue(ws, Box::new(done));
+    /// As [`Self::submit`], but tells nobody. True if [`Self::commit_gathered`] must follow.
+    pub(crate) fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) -> bool {
+        self.shared.enqueue(ws, Box::new(done))
     }
 
     /// Commits what has gathered on this thread. False if that is left to the committing thread, which may not know yet: if
@@ -361,9 +361,9 @@ impl Engine {
     }
 
     /// True if a group is about to begin, and writes came together lately.
-    pub(crate) fn writes_gather(&self) -> bool {
+    pub(crate) fn more_may_come(&self) -> bool {
         let begins = self.idle_committer().is_some();
-        begins && self.shared.sequencer.lock().gathers()
+        begins && self.shared.sequencer.lock().more_may_come()
     }
 
     /// See [`crate::Storage::is_quiet`].
@@ -389,7 +389,7 @@ impl Engine {
     }
 }
 
-/// One: those behind it were begun by submitters who have told the committing thread, or see to it themselves.
+/// Commits one group. Those behind it were begun by submitters who have told the committing thread, or see to it themselves.
 fn commit_group(committer: &mut Committer) {
     while committer.step() == Step::Worked && !committer.is_idle() {}
 }

@@ -1,4 +1,4 @@
-//! Storage on a real disk: the engine's steps, driven by two threads, and by those that submit small writes.
+//! Storage on a real disk: the engine's steps, driven by two threads, and by those that commit small writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,6 @@ struct Signals {
     tick: Mutex<()>,
     wake_maintenance: Condvar,
     checkpointed: Condvar,
-    turn: Mutex<Turn>,
 }
 
 impl Storage {
@@ -118,15 +117,12 @@ impl Storage {
         self.0.engine.is_quiet()
     }
 
-    /// As [`Self::submit`], for a small write set that comes together with others. Whoever submits it calls [`Self::commit_gathered`]
-    /// soon, and once for all of them; until then nobody else is told.
-    pub fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) {
-        self.0.engine.gather(ws, done);
-    }
-
-    /// Lets others run once, and submit, if writes came together lately and that did not take long.
-    pub fn let_others_submit(&self) {
-        give_turn(&self.0.engine, &self.0.signals);
+    /// As [`Self::submit`], for a small write set that comes together with others. True if it waits: then the caller calls
+    /// [`Self::commit_gathered`] soon, once for all of them. Nobody else is told; the committing thread looks by itself
+    /// only when it has waited for `idle_close_ms`.
+    #[must_use]
+    pub fn gather(&self, ws: WriteSet, done: impl FnOnce(Result<Receipt, WriteError>) + Send + 'static) -> bool {
+        self.0.engine.gather(ws, done)
     }
 
     /// Commits what has gathered on this thread, which then blocks for a sync. False if it does not, because somebody else commits
@@ -135,7 +131,7 @@ impl Storage {
         let engine = &self.0.engine;
         let mut is_committed = false;
         if !engine.shared.is_ahead_of_checkpoint(CHECKPOINT_SLACK) {
-            poisoning(engine, "that submitted a write", || {
+            poisoning(engine, "that commits what has gathered", || {
                 is_committed = engine.commit_gathered()
             });
         }
@@ -143,7 +139,7 @@ impl Storage {
     }
 
     /// Whether a write set waits that nobody commits yet.
-    pub fn has_gathered(&self) -> bool {
+    pub fn has_work(&self) -> bool {
         self.0.engine.shared.sequencer.lock().has_work()
     }
 
@@ -295,7 +291,11 @@ impl Storage {
 impl Inner {
     fn close(&self) {
         self.engine.refuse_writes();
-        self.signals.closing.store(true, Ordering::SeqCst);
+        {
+            // Held, or the committing thread could look just before, and wait just behind.
+            let _sequencer = self.engine.shared.sequencer.lock();
+            self.signals.closing.store(true, Ordering::SeqCst);
+        }
         self.engine.shared.work.notify_all();
         self.signals.wake_maintenance.notify_all();
         self.signals.checkpointed.notify_all();
@@ -349,14 +349,19 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
+    let mut turn = Turn::default();
     time_slice::shorten();
     loop {
-        give_turn(engine, signals);
+        let begun = Instant::now();
+        if turn.is_due(begun) && engine.more_may_come() {
+            std::thread::yield_now();
+            turn.took(begun, Instant::now());
+        }
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),
             Step::Poisoned => return,
             Step::Idle => {
-                // What is committed where it is submitted wakes nobody, but moves this.
+                // What other threads commit wakes nobody, but moves this.
                 let lsn = shared.state.read().lsn;
                 let mut sequencer = shared.sequencer.lock();
                 if sequencer.has_work() {
@@ -374,15 +379,6 @@ fn commit_loop(engine: &Engine, signals: &Signals) {
                 }
             }
         }
-    }
-}
-
-/// Lets others run once if a group is about to begin and another write may come along: see [`Turn`].
-fn give_turn(engine: &Engine, signals: &Signals) {
-    let begun = Instant::now();
-    if signals.turn.lock().is_due(begun) && engine.writes_gather() {
-        std::thread::yield_now();
-        signals.turn.lock().took(begun, Instant::now());
     }
 }
 

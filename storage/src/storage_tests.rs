@@ -482,69 +482,88 @@ fn storage_is_not_quiet_when_writes_came_together() {
 }
 
 /// Here, or by the committing thread.
-fn commit_all_gathered(storage: Storage) {
-    while storage.has_gathered() {
+fn commit_all_gathered(storage: &Storage) {
+    while storage.has_work() {
         if !storage.commit_gathered() {
             return storage.wake_committer();
         }
     }
 }
 
-#[test]
-fn writes_that_gather_are_committed_together_where_that_is_asked_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = open(dir.path());
-    let log = create(&storage, "t", 1, &[]).partitions[0];
-    let here = std::thread::current().id();
-    let mut committed_here = 0;
-    // Now and then the committing thread may be at a closing frame.
-    for _ in 0..10_000 {
-        let (sender, receiver) = mpsc::channel();
-        for _ in 0..3 {
-            let sender = sender.clone();
-            storage.gather(write_set(log, "x"), move |outcome| {
-                sender
-                    .send((std::thread::current().id(), outcome.unwrap().lsn))
-                    .unwrap();
-            });
-        }
-        if !storage.commit_gathered() {
-            storage.wake_committer();
-        }
-        let answers: Vec<_> = (0..3).map(|_| receiver.recv().unwrap()).collect();
-        let is_one_group_from_here = answers.iter().all(|answer| *answer == (here, answers[0].1));
-        committed_here += u32::from(is_one_group_from_here);
-        if committed_here == 100 {
-            break;
-        }
+/// There is no committing thread.
+fn without_threads(dir: &std::path::Path) -> Storage {
+    let engine = Engine::open(Arc::new(RealDisk), Arc::new(SystemClock), Options::new(dir));
+    Storage::by_hand(engine.unwrap())
+}
+
+/// What was answered so far, each with the frame that it is in.
+fn gather(storage: &Storage, ws: WriteSet, answers: &Arc<Mutex<Vec<Lsn>>>) {
+    let answers = answers.clone();
+    assert!(storage.gather(ws, move |outcome| answers.lock().push(outcome.unwrap().lsn)));
+}
+
+fn new_topic(name: &str) -> WriteSet {
+    let topic = Change::CreateTopic {
+        name: name.into(),
+        partitions: 1,
+        configs: BTreeMap::new(),
+    };
+    WriteSet {
+        changes: vec![topic],
+        ..WriteSet::default()
     }
-    assert_eq!(committed_here, 100);
+}
+
+/// The first topic's first log, without a committing thread that would make it.
+fn create_by_hand(storage: &Storage) -> LogId {
+    storage.submit(new_topic("t"), |outcome| assert!(outcome.is_ok()));
+    while storage.engine().commit_step() == Step::Worked {}
+    let topic = storage.catalog().topic("t").unwrap().clone();
+    topic.partitions[0]
+}
+
+#[test]
+fn writes_that_gather_are_committed_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = without_threads(dir.path());
+    let log = create_by_hand(&storage);
+    let answers = Arc::default();
+    (0..3).for_each(|_| gather(&storage, write_set(log, "x"), &answers));
+    assert!(answers.lock().is_empty() && storage.has_work());
+    assert!(storage.commit_gathered());
+    let told = answers.lock().clone();
+    assert!(told.len() == 3 && told.iter().all(|lsn| *lsn == told[0]), "{told:?}");
+    assert!(!storage.has_work());
+    assert!(storage.commit_gathered(), "there is nothing to do");
 }
 
 #[test]
 fn what_takes_long_is_left_to_the_committing_thread() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open(dir.path());
-    let log = create(&storage, "t", 1, &[]).partitions[0];
-    let topic = Change::CreateTopic {
-        name: "u".into(),
-        partitions: 1,
-        configs: BTreeMap::new(),
-    };
-    let new_topic = WriteSet {
-        changes: vec![topic],
-        ..WriteSet::default()
-    };
-    for long in [write_set(log, &"x".repeat(200 << 10)), new_topic] {
-        let (sender, receiver) = mpsc::channel();
-        storage.gather(long, move |outcome| {
-            sender.send((std::thread::current().id(), outcome.is_ok())).unwrap();
-        });
+    let storage = without_threads(dir.path());
+    let log = create_by_hand(&storage);
+    for long in [write_set(log, &"x".repeat(200 << 10)), new_topic("u")] {
+        let answers = Arc::default();
+        gather(&storage, long, &answers);
         assert!(!storage.commit_gathered());
-        storage.wake_committer();
-        let (thread, is_ok) = receiver.recv().unwrap();
-        assert!(is_ok && thread != std::thread::current().id());
+        assert!(answers.lock().is_empty() && storage.has_work());
+        while storage.engine().commit_step() == Step::Worked {}
+        assert_eq!(answers.lock().len(), 1);
     }
+}
+
+#[test]
+fn what_has_gathered_waits_while_somebody_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = without_threads(dir.path());
+    let log = create_by_hand(&storage);
+    let answers = Arc::default();
+    gather(&storage, write_set(log, "x"), &answers);
+    assert_eq!(storage.engine().commit_step(), Step::Worked);
+    gather(&storage, write_set(log, "y"), &answers);
+    assert!(!storage.commit_gathered(), "a group is under way");
+    while storage.engine().commit_step() == Step::Worked {}
+    assert_eq!(answers.lock().len(), 2);
 }
 
 /// Of which nobody has told the committing thread.
@@ -554,7 +573,7 @@ fn closing_commits_what_has_gathered() {
     let storage = open(dir.path());
     let log = create(&storage, "t", 1, &[]).partitions[0];
     let (sender, receiver) = mpsc::channel();
-    storage.gather(write_set(log, "x"), move |outcome| sender.send(outcome).unwrap());
+    assert!(storage.gather(write_set(log, "x"), move |outcome| sender.send(outcome).unwrap()));
     storage.close();
     assert!(receiver.recv().unwrap().is_ok());
     drop(storage);
@@ -565,7 +584,12 @@ fn closing_commits_what_has_gathered() {
 fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
     const WRITES: i64 = 300;
     let dir = tempfile::tempdir().unwrap();
-    let storage = open(dir.path());
+    let storage = Storage::open(Options {
+        // The committing thread does not look for them by itself.
+        idle_close_ms: 3_600_000,
+        ..Options::new(dir.path())
+    });
+    let storage = storage.unwrap();
     let log = create(&storage, "t", 1, &[]).partitions[0];
     let offsets = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -579,8 +603,8 @@ fn writes_from_many_threads_are_all_answered_wherever_they_are_committed() {
                         0 => storage.submit(write_set(log, "x"), done),
                         1 => storage.submit_here(write_set(log, "x"), done),
                         _ => {
-                            storage.gather(write_set(log, "x"), done);
-                            commit_all_gathered(storage.clone());
+                            let _ = storage.gather(write_set(log, "x"), done);
+                            commit_all_gathered(&storage);
                         }
                     }
                     let receipt: Receipt = receiver.recv().unwrap().unwrap();

@@ -171,7 +171,7 @@ impl Sequencer {
     }
 
     /// True if a group waits for the committer, and the one before it had several write sets.
-    pub fn gathers(&self) -> bool {
+    pub fn more_may_come(&self) -> bool {
         self.has_work() && !self.last_was_alone
     }
 
@@ -180,7 +180,7 @@ impl Sequencer {
         !self.groups.is_empty()
     }
 
-    /// True if the next group has no more bytes than this, and changes nothing for which files are made or removed.
+    /// True if the next group has no more bytes than this, and no changes of topics or log starts.
     pub fn next_is_short(&self, bytes: u64) -> bool {
         let is_short = |next: &Group| next.bytes <= bytes && next.controls.is_empty();
         self.groups.front().is_none_or(is_short)
