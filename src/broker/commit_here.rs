@@ -11,15 +11,19 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use riverlog_storage::Storage;
+use parking_lot::Mutex;
+use riverlog_storage::{Storage, Turn};
 use tokio::runtime::Handle;
 
 /// Others may wait so long for a thread that waits for the disk, so a disk that took longer lately is left to the committing thread.
 const SHORT_SYNC: Duration = Duration::from_millis(1);
 /// When a commit takes longer than this, or twice this at most, another thread of the runtime is woken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long writes are left to the committing thread, when they had to wait long for a thread of the runtime: consumers that read much
+/// keep those busy, and waiting producers were a fifth slower beside three of them. With 64 that wait, a turn is long now and then.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 /// Nobody watches any more when nothing was committed here for so many looks.
 const IDLE_LOOKS: u32 = 100;
 
@@ -32,6 +36,8 @@ pub(super) struct CommitHere {
     watch: OnceLock<Option<JoinHandle<()>>>,
     /// A task will commit what has gathered.
     is_due: AtomicBool,
+    /// Of others before that.
+    turn: Mutex<Turn>,
 }
 
 /// Those on threads of the runtime.
@@ -50,6 +56,7 @@ impl CommitHere {
             commits: Arc::default(),
             watch: OnceLock::new(),
             is_due: AtomicBool::new(false),
+            turn: Mutex::new(Turn::new(TURN_PAUSE)),
         }
     }
 
@@ -73,6 +80,11 @@ impl CommitHere {
         commit()
     }
 
+    /// Whether what gathers is likely to be committed soon: lately no other task, nor another process, kept the threads for long.
+    pub(super) fn may_gather(&self) -> bool {
+        self.turn.lock().is_due(Instant::now())
+    }
+
     /// Commits what the storage has gathered, behind all that is ready to run by then.
     pub(super) fn commit_soon(self: &Arc<Self>, storage: &Storage) {
         if !self.is_due.swap(true, Ordering::SeqCst) {
@@ -87,8 +99,10 @@ impl CommitHere {
         loop {
             // Behind what is ready the runtime looks at the sockets, and the task is next. With the second turn, it is behind those
             // as well to which something has come.
+            let begun = Instant::now();
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
+            self.turn.lock().took(begun, Instant::now());
             let is_committed = self.may_wait(storage.last_sync()) && self.run(|| storage.commit_gathered());
             self.is_due.store(false, Ordering::SeqCst);
             if !is_committed {
@@ -164,7 +178,6 @@ fn watch(commits: &Commits, runtime: &Handle) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Instant;
 
     use riverlog_storage::batch::BatchBuilder;
     use riverlog_storage::record::Record;

@@ -146,10 +146,11 @@ impl Broker {
     pub fn start_write_here(&self, write_set: WriteSet) -> PendingWrite {
         let (done, pending) = PendingWrite::new();
         let (storage, here) = (&self.storage, &self.commit_here);
-        if !here.may_wait(storage.last_sync()) {
-            storage.submit(write_set, done);
-        } else if storage.is_quiet() {
+        let may_wait = here.may_wait(storage.last_sync());
+        if may_wait && storage.is_quiet() {
             here.run(|| storage.submit_here(write_set, done));
+        } else if !may_wait || !here.may_gather() {
+            storage.submit(write_set, done);
         } else if storage.gather(write_set, done) {
             here.commit_soon(storage);
         }

@@ -88,6 +88,7 @@ pub use shared::Published;
 pub use stats::{SYNC_BUCKETS_US, Stats};
 pub use storage::Storage;
 pub use stream::{BadBatch, check_segment};
+pub use turn::Turn;
 pub use uuid::Uuid;
 pub use write_set::{Append, Appended, Change, EpochCheck, LogEnds, Receipt, WriteSet};
 

@@ -38,6 +38,8 @@ const SCRUB_TURN_BYTES: u64 = 1 << 20;
 const SCRUB_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
 const CHECKPOINT_SLACK: u64 = 4;
+/// How long others have no turn before a group, when one took long.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
 /// Space that recovery can have on a full disk.
 const BALLAST_BYTES: u64 = 32 << 20;
 
@@ -349,7 +351,7 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
-    let mut turn = Turn::default();
+    let mut turn = Turn::new(TURN_PAUSE);
     time_slice::shorten();
     loop {
         let begun = Instant::now();
