@@ -23,7 +23,7 @@ const SHORT_SYNC: Duration = Duration::from_millis(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long writes are left to the committing thread, when they had to wait long for a thread of the runtime: consumers that read much
 /// keep those busy, and waiting producers were a fifth slower beside three of them. With 64 that wait, a turn is long now and then.
-const TURN_PAUSE: Duration = Duration::from_millis(10);
+const TURN_PAUSE: Duration = Duration::from_millis(5);
 /// Nobody watches any more when nothing was committed here for so many looks.
 const IDLE_LOOKS: u32 = 100;
 
