@@ -179,15 +179,18 @@ fn watch(commits: &Commits, runtime: &Handle) {
 mod tests {
     use std::sync::mpsc;
 
-    use riverlog_storage::batch::BatchBuilder;
+    use riverlog_storage::batch::{BatchBuilder, CheckedBatches};
     use riverlog_storage::record::Record;
-    use riverlog_storage::{Append, Change, LogId, Options, WriteSet};
+    use riverlog_storage::{Options, Topic};
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
     use crate::broker::{Broker, BrokerOptions};
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    const WRITERS: usize = 16;
+    /// Of each.
+    const WRITES: usize = 200;
 
     fn runtime() -> Runtime {
         Builder::new_multi_thread()
@@ -231,55 +234,33 @@ mod tests {
         }
     }
 
-    fn write_set(log: LogId) -> WriteSet {
+    fn batches() -> CheckedBatches {
         let mut builder = BatchBuilder::new();
         builder.push(Record::default());
-        let append = Append {
-            log,
-            batches: builder.build().unwrap(),
-            log_append_time: false,
-        };
-        WriteSet {
-            appends: vec![append],
-            ..WriteSet::default()
-        }
+        builder.build().unwrap()
     }
 
-    fn new_topic(name: String) -> WriteSet {
-        let topic = Change::CreateTopic {
-            name,
-            partitions: 1,
-            configs: Default::default(),
-        };
-        WriteSet {
-            changes: vec![topic],
-            ..WriteSet::default()
-        }
-    }
-
-    async fn write_often(broker: Arc<Broker>, log: LogId) -> Vec<i64> {
-        let mut offsets = Vec::new();
+    async fn write_often(broker: Arc<Broker>, topic: Arc<Topic>) -> Vec<i64> {
+        let (mut offsets, client_waits) = (Vec::new(), true);
         for _ in 0..WRITES {
-            let receipt = broker.start_write_here(write_set(log)).wait().await.unwrap();
-            offsets.push(receipt.appends.first().unwrap().first_offset);
+            let pending = broker.start_append(&topic, 0, batches(), client_waits).unwrap();
+            offsets.push(pending.wait().await.unwrap().first_offset);
         }
         offsets
     }
 
     /// Through the committing thread, which also makes topics.
-    async fn keep_the_committing_thread_busy(broker: Arc<Broker>, log: LogId) -> Vec<i64> {
+    async fn keep_the_committing_thread_busy(broker: Arc<Broker>, topic: Arc<Topic>) -> Vec<i64> {
         let mut offsets = Vec::new();
         for write in 0..WRITES {
-            let receipt = broker.write(write_set(log)).await.unwrap();
-            offsets.push(receipt.appends.first().unwrap().first_offset);
+            let appended = broker.append(&topic, 0, batches()).await.unwrap();
+            offsets.push(appended.first_offset);
             if write % 10 == 0 {
-                broker.write(new_topic(format!("t{write}"))).await.unwrap();
+                broker.topic_or_create(&format!("t{write}")).await.unwrap();
             }
         }
         offsets
     }
-
-    const WRITES: usize = 200;
 
     #[test]
     fn writes_that_come_together_are_all_answered_each_once() {
@@ -294,13 +275,15 @@ mod tests {
             let storage = storage.unwrap();
             let mut offsets = runtime.block_on(async {
                 let broker = Broker::open(storage, BrokerOptions::default()).await.unwrap();
-                let created = broker.write(new_topic("t".to_owned())).await.unwrap();
-                let log = *created.created.unwrap().partitions.first().unwrap();
-                let mut writers: Vec<_> = (0..16)
-                    .map(|_| tokio::spawn(write_often(Arc::clone(&broker), log)))
+                let topic = broker.topic_or_create("t").await.unwrap();
+                let mut writers: Vec<_> = (0..WRITERS)
+                    .map(|_| tokio::spawn(write_often(Arc::clone(&broker), Arc::clone(&topic))))
                     .collect();
                 if others_too {
-                    writers.push(tokio::spawn(keep_the_committing_thread_busy(Arc::clone(&broker), log)));
+                    writers.push(tokio::spawn(keep_the_committing_thread_busy(
+                        Arc::clone(&broker),
+                        topic,
+                    )));
                 }
                 let mut offsets = Vec::new();
                 for writer in writers {
@@ -309,7 +292,7 @@ mod tests {
                 offsets
             });
             offsets.sort_unstable();
-            let writes = WRITES * (16 + usize::from(others_too));
+            let writes = WRITES * (WRITERS + usize::from(others_too));
             assert!(offsets.into_iter().eq(0..writes as i64));
         }
     }

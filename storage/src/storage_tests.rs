@@ -496,7 +496,12 @@ fn without_threads(dir: &std::path::Path) -> Storage {
     Storage::by_hand(engine.unwrap())
 }
 
-/// What was answered so far, each with the frame that it is in.
+/// All that waits.
+fn commit_by_hand(storage: &Storage) {
+    while storage.engine().commit_step() == Step::Worked {}
+}
+
+/// `answers` gets the frame that it is in.
 fn gather(storage: &Storage, ws: WriteSet, answers: &Arc<Mutex<Vec<Lsn>>>) {
     let answers = answers.clone();
     assert!(storage.gather(ws, move |outcome| answers.lock().push(outcome.unwrap().lsn)));
@@ -514,12 +519,11 @@ fn new_topic(name: &str) -> WriteSet {
     }
 }
 
-/// The first topic's first log, without a committing thread that would make it.
+/// The log of a topic, which no committing thread makes.
 fn create_by_hand(storage: &Storage) -> LogId {
     storage.submit(new_topic("t"), |outcome| assert!(outcome.is_ok()));
-    while storage.engine().commit_step() == Step::Worked {}
-    let topic = storage.catalog().topic("t").unwrap().clone();
-    topic.partitions[0]
+    commit_by_hand(storage);
+    storage.catalog().topic("t").unwrap().partitions[0]
 }
 
 #[test]
@@ -547,7 +551,7 @@ fn what_takes_long_is_left_to_the_committing_thread() {
         gather(&storage, long, &answers);
         assert!(!storage.commit_gathered());
         assert!(answers.lock().is_empty() && storage.has_work());
-        while storage.engine().commit_step() == Step::Worked {}
+        commit_by_hand(&storage);
         assert_eq!(answers.lock().len(), 1);
     }
 }
@@ -562,7 +566,7 @@ fn what_has_gathered_waits_while_somebody_commits() {
     assert_eq!(storage.engine().commit_step(), Step::Worked);
     gather(&storage, write_set(log, "y"), &answers);
     assert!(!storage.commit_gathered(), "a group is under way");
-    while storage.engine().commit_step() == Step::Worked {}
+    commit_by_hand(&storage);
     assert_eq!(answers.lock().len(), 2);
 }
 
