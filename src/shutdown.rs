@@ -1,7 +1,13 @@
 //! How a process ends: a first signal drains, a second one does not wait.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// When shutdown was requested, requests under way get this long to come as a whole and be answered, and their clients to read each
+/// piece of the answer.
+pub const DRAIN: Duration = Duration::from_secs(1);
 
 /// The side that ends things. Dropping it counts as a request, so that nothing outlives its owner.
 #[derive(Debug)]
@@ -50,6 +56,12 @@ impl Token {
         let mut receiver = self.receiver.clone();
         // An error means that the `Shutdown` is gone, which is a request as well.
         let _ = receiver.wait_for(|requested| *requested).await;
+    }
+
+    /// Resolves when shutdown was requested and [`DRAIN`] is over since this was called.
+    pub async fn drained(&self) {
+        self.requested().await;
+        tokio::time::sleep(DRAIN).await;
     }
 
     /// Whether shutdown was requested already.

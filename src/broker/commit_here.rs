@@ -36,7 +36,7 @@ pub(super) struct CommitHere {
     watch: OnceLock<Option<JoinHandle<()>>>,
     /// A task will commit what has gathered.
     is_due: AtomicBool,
-    /// Of others before that.
+    /// How long others took when they went first. Behind a long time nothing gathers for a while.
     turn: Mutex<Turn>,
 }
 

@@ -144,7 +144,7 @@ async fn list(client: &Client, all: bool) -> anyhow::Result<()> {
     let rows = metadata
         .topics
         .values()
-        .filter(|topic| all || !(topic.internal || topic.name.starts_with("__")))
+        .filter(|topic| all || !topic.internal)
         .map(|topic| vec![topic.name.clone(), topic.partitions.len().to_string()]);
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {

@@ -99,9 +99,14 @@ pub enum ConfigError {
     },
     /// A wildcard address would be advertised.
     #[error(
-        "kafka address {0} is every interface, which no client can connect to: say with --advertised-addr HOST:PORT (or `advertised_addr`) where clients reach this server"
+        "{what} {addr} is every interface, which no client can connect to: say with --advertised-addr HOST:PORT (or `advertised_addr`) by which name or address clients reach this server"
     )]
-    WildcardAdvertised(HostPort),
+    WildcardAdvertised {
+        /// `kafka address` or `advertised address`.
+        what: &'static str,
+        /// As configured.
+        addr: HostPort,
+    },
     /// A port is open to others although nothing asks who they are.
     #[error(
         "{what} {addr} is reachable from other machines and Riverlog has no authentication yet: listen on 127.0.0.1, or accept that anyone who reaches it can read and delete everything with --allow-insecure-public-listen"

@@ -287,9 +287,14 @@ impl Limit<'_> {
 
 fn listener(setting: ListenerSetting) -> Result<ListenerConfig, ConfigError> {
     let ListenerSetting { addr, advertised_addr } = setting;
+    let given = advertised_addr.is_some();
     let advertised = advertised_addr.unwrap_or_else(|| HostPort::new(addr.host.clone(), 0));
     if advertised.is_wildcard() {
-        return Err(ConfigError::WildcardAdvertised(addr));
+        let (what, addr) = match given {
+            true => ("advertised address", advertised),
+            false => ("kafka address", addr),
+        };
+        return Err(ConfigError::WildcardAdvertised { what, addr });
     }
     Ok(ListenerConfig { addr, advertised })
 }

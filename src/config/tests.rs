@@ -83,16 +83,21 @@ fn listeners_come_with_what_they_advertise() {
 
 #[test]
 fn a_wildcard_is_never_advertised() {
-    for args in [
-        &["--kafka-addr", "0.0.0.0:9092"][..],
-        &["--kafka-addr", "[::]:9092"],
-        &["--listener", "127.0.0.1:0=0.0.0.0:9"],
-        &["--listener", "127.0.0.1:0=[::ffff:0.0.0.0]:9"],
+    for (args, named) in [
+        (&["--kafka-addr", "0.0.0.0:9092"][..], "kafka address 0.0.0.0:9092 "),
+        (&["--kafka-addr", "[::]:9092"], "kafka address [::]:9092 "),
+        (
+            &["--listener", "127.0.0.1:0=0.0.0.0:9"],
+            "advertised address 0.0.0.0:9 ",
+        ),
+        (
+            &["--listener", "127.0.0.1:0=[::ffff:0.0.0.0]:9"],
+            "advertised address [::ffff:0.0.0.0]:9 ",
+        ),
     ] {
-        assert!(
-            matches!(flags(args).resolve(), Err(ConfigError::WildcardAdvertised(_))),
-            "{args:?}"
-        );
+        let error = flags(args).resolve().map(drop).unwrap_err();
+        assert!(matches!(error, ConfigError::WildcardAdvertised { .. }), "{args:?}");
+        assert!(error.to_string().starts_with(named), "{error}");
     }
     let config = flags(&["--kafka-addr", "0.0.0.0:9092", "--advertised-addr", "h:9092"])
         .resolve()

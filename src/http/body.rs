@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Http;
 use super::memory::Reservation;
 use super::problem::Problem;
 
@@ -29,14 +30,16 @@ pub async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     }
 }
 
-/// The whole body. `held` grows by what `cost` says of the number of bytes received.
+/// The whole body. `held` grows by what `cost` says of the number of bytes received. At shutdown a body that is still coming
+/// is waited for a second longer.
 pub async fn whole(
+    http: &Http,
     body: &mut Body,
-    max_bytes: usize,
-    patience: Duration,
     held: &mut Reservation,
     cost: impl Fn(usize) -> usize,
 ) -> Result<Bytes, Problem> {
+    let (max_bytes, patience) = (http.limits.max_body_bytes, http.limits.body_idle_timeout);
+    let mut drained = std::pin::pin!(http.shutdown.drained());
     let announced = body.size_hint().upper();
     if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(Problem::body_too_large(max_bytes));
@@ -49,7 +52,13 @@ pub async fn whole(
     loop {
         let earned = Duration::from_secs(gathered.len() as u64 / SLOWEST_BYTES_PER_S);
         let silence = timeout(patience, next_chunk(body));
-        let Ok(Ok(chunk)) = timeout_at(began + patience + earned, silence).await else {
+        let chunk = tokio::select! {
+            chunk = timeout_at(began + patience + earned, silence) => chunk,
+            () = &mut drained => {
+                return Err(Problem::busy("the server is shutting down, and the body had not come; nothing of it is published"));
+            }
+        };
+        let Ok(Ok(chunk)) = chunk else {
             return Err(Problem::body_timeout(patience));
         };
         let Some(chunk) = chunk? else {

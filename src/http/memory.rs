@@ -136,6 +136,14 @@ impl Reservation {
         }
     }
 
+    /// A part of it, at most all, for somebody who gives it back at another time.
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        let part = self.part.clone();
+        Self { part, bytes }
+    }
+
     fn take(&mut self, more: usize) -> bool {
         let free = &self.part.free_bytes;
         let is_taken = free

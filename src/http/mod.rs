@@ -27,9 +27,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use riverlog_storage::Topic;
+use tokio::task::JoinHandle;
 
 pub use connection::serve;
-use memory::Memory;
+use memory::{Memory, Reservation};
 use page::Turns;
 use problem::Problem;
 use publish::record::Publish;
@@ -70,16 +71,38 @@ impl Http {
         self.broker.storage().clock().now_ms()
     }
 
-    /// Appends records in one write set: all of them or none. Answers when they are durable.
-    async fn append(&self, topic: &Topic, records: Vec<Publish>, bytes: usize) -> Result<Vec<Position>, Problem> {
-        let records = records
-            .into_iter()
-            .map(|Publish { partition, record }| (partition, record))
-            .collect();
-        let positions = self.broker.publish(topic, records).await?;
-        self.metrics.http.records_in.inc_by(positions.len() as u64);
-        self.metrics.http.bytes_in.inc_by(bytes as u64);
-        Ok(positions)
+    /// Appends records in one write set: all of them or none. Ends when they are durable or refused, also if nobody waits for
+    /// that any more: what they hold is given back then, and not when their client hangs up.
+    fn append(
+        self: &Arc<Self>,
+        topic: Arc<Topic>,
+        records: Vec<Publish>,
+        bytes: usize,
+        held: Reservation,
+    ) -> Appending {
+        let http = Arc::clone(self);
+        Appending(tokio::spawn(async move {
+            let _held = held;
+            let records = records
+                .into_iter()
+                .map(|Publish { partition, record }| (partition, record))
+                .collect();
+            let positions = http.broker.publish(&topic, records).await?;
+            http.metrics.http.records_in.inc_by(positions.len() as u64);
+            http.metrics.http.bytes_in.inc_by(bytes as u64);
+            Ok(positions)
+        }))
+    }
+}
+
+/// Records on their way to the disk.
+struct Appending(JoinHandle<Result<Vec<Position>, Problem>>);
+
+impl Appending {
+    /// Their places. May be dropped and called again until it has answered.
+    async fn wait(&mut self) -> Result<Vec<Position>, Problem> {
+        let ended_early = |error| Problem::internal(format!("the append ended early: {error}"));
+        (&mut self.0).await.map_err(ended_early)?
     }
 }
 

@@ -322,6 +322,27 @@ async fn a_stream_ends_when_the_server_does() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_still_coming_when_the_server_ends_is_waited_for_a_little() {
+    let site = Site::new().await;
+    site.topic("t", 1).await;
+    for kind in ["text/plain", "application/json"] {
+        let (sender, body) = live_body();
+        sender.send(Bytes::from("{")).unwrap();
+        let publishing = site.post("/topics/t/records", kind, body);
+        let ending = async { site.shutdown.request() };
+        let (answer, ()) = tokio::join!(publishing, ending);
+        answer.problem(503, "busy");
+        drop(sender);
+    }
+    let (sender, body) = live_body();
+    let publishing = site.post("/topics/t/records", "text/plain", body);
+    let finishing = async { sender.send(Bytes::from("in time")).map(|()| drop(sender)) };
+    let (answer, finished) = tokio::join!(publishing, finishing);
+    finished.unwrap();
+    assert_eq!(answer.ok()["offset"], 0, "of what came before, nothing was published");
+}
+
+#[tokio::test]
 async fn a_body_that_goes_silent_is_given_up() {
     let limits = HttpLimits {
         body_idle_timeout: Duration::from_millis(30),
@@ -368,6 +389,42 @@ async fn bodies_are_bounded_one_by_one_and_all_together() {
     let (first, ()) = tokio::join!(first, second);
     first.ok();
     assert_eq!(site.get("/topics/t/records").await.ok()["high_watermark"], 1);
+}
+
+#[tokio::test]
+async fn memory_of_a_client_that_is_gone_counts_until_its_records_are_durable() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let site = Site::new().await;
+    site.topic("t", 1).await;
+    let (go_on, until) = std::sync::mpsc::channel::<()>();
+    let until = parking_lot::Mutex::new(until);
+    // Whoever waits for a commit waits for this.
+    site.http.broker.storage().on_publish(move |_| {
+        let _ = until.lock().recv_timeout(PATIENCE);
+    });
+    for (kind, body) in [
+        ("text/plain", "x"),
+        ("application/json", "{\"records\":[{\"value\":1}]}"),
+        ("application/x-ndjson", "{\"value\":1}\n"),
+    ] {
+        let before = site.http.memory.in_use();
+        let publishing = site.post("/topics/t/records", kind, body);
+        let hung_up = tokio::time::timeout(Duration::from_millis(20), publishing).await;
+        assert!(hung_up.is_err(), "{kind}");
+        assert!(site.http.memory.in_use() > before, "{kind}");
+    }
+    drop(go_on);
+    let counted_no_more = async {
+        while site.http.memory.in_use() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted_no_more).await.unwrap();
+    let page = site.get("/topics/t/records").await.ok();
+    assert_eq!(
+        page["high_watermark"], 3,
+        "who hangs up does not take back what was handed over"
+    );
 }
 
 #[tokio::test]

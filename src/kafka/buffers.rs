@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 /// Others are neither kept nor looked for.
 const SIZES_BYTES: RangeInclusive<usize> = 64 * 1024..=4 << 20;
 /// How many are looked at: requests end more or less in the order in which they came, but are not all of a size. With 8, a producer
-/// of small records, whose requests are as long as it was slow, met fresh memory five times as often.
+/// of small records, whose requests differ in length, met fresh memory four times as often.
 const LOOKED_AT: usize = 32;
 
 /// See the [module](self).

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use bytes::Buf;
 use kafka_protocol::messages::ApiKey;
@@ -31,10 +30,8 @@ use super::response::{Respond, Response};
 use super::walker::Schema;
 use super::{Context, HandlerError, Session};
 use crate::broker::Broker;
-use crate::shutdown::Token;
+use crate::shutdown::{DRAIN, Token};
 
-/// At shutdown, requests under way get this long to be answered, and their clients to read each piece of the answer.
-const DRAIN: Duration = Duration::from_secs(1);
 /// Small responses that are ready together are sent together.
 const COALESCE_BYTES: usize = 16 * 1024;
 /// A client that reads so much of a large one has got on.
@@ -158,29 +155,61 @@ impl Connection {
         let connections = self.session.gate.metrics().kafka.connections.clone();
         connections.inc();
         let (peer, listener) = (self.session.peer, Arc::clone(&self.session.listener));
-        match self.serve().await {
-            Ok(()) => {}
-            // Counted, not logged: there may be thousands of them at once.
-            Err(
-                reason @ (Closed::Slowest
-                | Closed::Read(
-                    ReadFrameError::Slowest(_)
-                    | ReadFrameError::NeedsMost(_)
-                    | ReadFrameError::NoRoom(_)
-                    | ReadFrameError::Stalled(_),
-                )),
-            ) => {
-                self.session.gate.metrics().kafka.cut.inc();
-                tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
+        if let Err(reason) = self.serve().await {
+            match self.told_of(&reason) {
+                Some(count) => tracing::warn!(%peer, listener = listener.name, %reason, count, "connection closed"),
+                None => tracing::debug!(%peer, listener = listener.name, %reason, "connection closed"),
             }
-            Err(
-                reason @ (Closed::Idle | Closed::Draining | Closed::Write(_) | Closed::Read(ReadFrameError::Io(_))),
-            ) => {
-                tracing::debug!(%peer, listener = listener.name, %reason, "connection closed");
+            if !matches!(reason, Closed::Draining) {
+                self.finish_writes().await;
             }
-            Err(reason) => tracing::warn!(%peer, listener = listener.name, %reason, "connection closed"),
         }
         connections.dec();
+    }
+
+    /// The client is gone, but what it has sent stays in memory until it is durable or refused. Until then it counts, and so does
+    /// the connection: or clients that come and go would fill the memory while the disk is slow.
+    async fn finish_writes(self) {
+        let Self {
+            reader,
+            writer,
+            in_flight,
+            session,
+            ..
+        } = self;
+        // The client sees at once that it is over.
+        drop((reader, writer));
+        let finished = async {
+            for request in in_flight {
+                if request.ready.is_none() && is_pipelined(request.api) {
+                    request.answering.await;
+                }
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = session.token.drained() => {}
+        }
+    }
+
+    /// How many connections were closed because of what their clients sent, if this one is one of those and it is time to tell.
+    fn told_of(&self, reason: &Closed) -> Option<u64> {
+        let gate = &self.session.gate;
+        match reason {
+            // Counted, not logged: there may be thousands of them at once.
+            Closed::Slowest
+            | Closed::Read(
+                ReadFrameError::Slowest(_)
+                | ReadFrameError::NeedsMost(_)
+                | ReadFrameError::NoRoom(_)
+                | ReadFrameError::Stalled(_),
+            ) => {
+                gate.metrics().kafka.cut.inc();
+                None
+            }
+            Closed::Idle | Closed::Draining | Closed::Write(_) | Closed::Read(ReadFrameError::Io(_)) => None,
+            _ => gate.one_more_bad_connection(),
+        }
     }
 
     async fn serve(&mut self) -> Result<(), Closed> {
@@ -423,13 +452,9 @@ impl Writer {
 
 /// Returns when a client has not read what it was sent in time. At shutdown there is less.
 async fn no_patience_left(deadline: Instant, token: &Token) {
-    let drained = async {
-        token.requested().await;
-        tokio::time::sleep(DRAIN).await;
-    };
     tokio::select! {
         () = tokio::time::sleep_until(deadline) => {}
-        () = drained => {}
+        () = token.drained() => {}
     }
 }
 

@@ -55,7 +55,6 @@ fn write_error(error: &WriteError) -> ResponseError {
         WriteError::InvalidConfig(_) => ResponseError::InvalidConfig,
         WriteError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
         WriteError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
-        WriteError::DuplicateSequence => ResponseError::DuplicateSequenceNumber,
         WriteError::StaleEpoch { .. } => ResponseError::InvalidProducerEpoch,
         WriteError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
         WriteError::InvalidPartitions { .. } => ResponseError::InvalidPartitions,

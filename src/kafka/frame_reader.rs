@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::buffers::Lent;
 use super::gate::{Gate, RequestShare};
@@ -87,6 +87,8 @@ struct Begun {
     milestone: usize,
     /// When so much is there, it has got on.
     step: usize,
+    /// Since when it waits for more memory, if it does.
+    waits_since: Option<Instant>,
     /// The buffer that it is read into, if it was used before.
     lent: Option<Lent>,
 }
@@ -190,6 +192,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             deadline: Instant::now() + PROGRESS_TIME,
             milestone: PROGRESS_BYTES,
             step: STEP_BYTES,
+            waits_since: None,
             lent: None,
         });
     }
@@ -214,11 +217,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.len() >= begun.admitted {
             let factor = if begun.admitted < FAST_GROWTH_BYTES { 3 } else { 1 };
             let more = (factor * begun.admitted).min(begun.length - begun.admitted);
-            let since = Instant::now();
+            // Whoever waits for the frame may look after something else meanwhile, and come back.
+            let since = *begun.waits_since.get_or_insert_with(Instant::now);
             begun.holder.waits(begun.length - begun.admitted);
             // Not for ever: several half-read frames could otherwise wait for each other's memory.
             let admitted = tokio::select! {
-                admitted = timeout(PROGRESS_TIME, self.gate.admit_more_of_request(more)) => admitted,
+                admitted = timeout_at(since + PROGRESS_TIME, self.gate.admit_more_of_request(more)) => admitted,
                 () = begun.holder.must_go() => return Err(ReadFrameError::NeedsMost(begun.length)),
             };
             match admitted {
@@ -230,6 +234,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             begun.holder.holds_more(more);
             // It has waited for us, not we for it.
             begun.deadline += since.elapsed();
+            begun.waits_since = None;
         }
         // With the end of the frame the beginning of the next one may come along.
         let beyond = if begun.admitted == begun.length { READ_CHUNK } else { 0 };
@@ -258,6 +263,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::kafka::gate::Limits;
     use crate::metrics::Metrics;
@@ -383,9 +390,7 @@ mod tests {
         let frame = [&20_000_i32.to_be_bytes()[..], &[0; 20_000]].concat();
         let mut reader = FrameReader::new(&frame[..], Arc::clone(&gate));
         assert!(
-            tokio::time::timeout(Duration::from_millis(5), reader.next())
-                .await
-                .is_err(),
+            timeout(Duration::from_millis(5), reader.next()).await.is_err(),
             "no room yet"
         );
         drop(others);
@@ -407,11 +412,7 @@ mod tests {
                 .await
                 .unwrap();
             let mut reader = FrameReader::new(receiver, Arc::clone(&gate));
-            assert!(
-                tokio::time::timeout(Duration::from_millis(2), reader.next())
-                    .await
-                    .is_err()
-            );
+            assert!(timeout(Duration::from_millis(2), reader.next()).await.is_err());
             idle.push((sender, reader));
         }
         let frame = [&100_000_i32.to_be_bytes()[..], &[7; 100_000]].concat();
@@ -446,6 +447,35 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 300_000);
     }
 
+    /// As a connection does that sends an answer meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_memory_counts_though_it_is_interrupted() {
+        use tokio::io::AsyncWriteExt;
+
+        let limits = Limits {
+            request_bytes: 1024 * 1024,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Metrics::default());
+        let taken = gate.admit_more_of_request(890 * 1024).await.unwrap();
+        let (mut sender, receiver) = tokio::io::duplex(1 << 20);
+        let (begun, end) = (vec![7; 200_000], vec![7; 100_000]);
+        sender.write_all(&300_000_i32.to_be_bytes()).await.unwrap();
+        sender.write_all(&begun).await.unwrap();
+        let mut reader = FrameReader::new(receiver, gate);
+        for _ in 0..29 {
+            assert!(timeout(Duration::from_secs(1), reader.next()).await.is_err(), "no room");
+        }
+        drop(taken);
+        // Once there is room it waits for the client, which has as long as if it had not waited for us.
+        assert!(
+            timeout(Duration::from_secs(29), reader.next()).await.is_err(),
+            "more is to come"
+        );
+        sender.write_all(&end).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 300_000);
+    }
+
     /// A gate with one MiB for requests, of which all but what is for small ones is taken.
     async fn exhausted() -> (Arc<Gate>, tokio::sync::OwnedSemaphorePermit) {
         let limits = Limits {
@@ -462,7 +492,7 @@ mod tests {
         let (gate, _taken) = exhausted().await;
         let large = [&300_000_i32.to_be_bytes()[..], &[7; 300_000]].concat();
         let mut waiting = FrameReader::new(&large[..], Arc::clone(&gate));
-        let waits = tokio::time::timeout(Duration::from_secs(1), waiting.next()).await;
+        let waits = timeout(Duration::from_secs(1), waiting.next()).await;
         assert!(waits.is_err(), "no room for all of it");
         let frame = [&8000_i32.to_be_bytes()[..], &[0; 8000]].concat();
         let mut small = FrameReader::new(&frame[..], gate);

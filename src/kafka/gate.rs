@@ -78,6 +78,7 @@ pub struct Gate {
     buffers: Arc<Buffers>,
     read_buffers: Arc<ReadBuffers>,
     failed_reads: NowAndThen,
+    bad_connections: NowAndThen,
 }
 
 impl Gate {
@@ -102,6 +103,7 @@ impl Gate {
             buffers: Buffers::new(limits.request_bytes / PART_FOR_BUFFERS),
             read_buffers: ReadBuffers::new(limits.response_bytes / PART_FOR_BUFFERS),
             failed_reads: NowAndThen::default(),
+            bad_connections: NowAndThen::default(),
             limits,
             metrics,
         })
@@ -127,6 +129,11 @@ impl Gate {
         self.failed_reads.one_more(std::time::Instant::now())
     }
 
+    /// A connection was closed because of what its client sent. Gives how many were, if that is to be logged now.
+    pub(super) fn one_more_bad_connection(&self) -> Option<u64> {
+        self.bad_connections.one_more(std::time::Instant::now())
+    }
+
     /// The bounds.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -150,6 +157,12 @@ impl Gate {
     #[cfg(test)]
     pub(super) fn request_bytes_held(&self) -> usize {
         self.requests.holders.held_bytes()
+    }
+
+    /// How much all requests take, also those that are being answered.
+    #[cfg(test)]
+    pub(super) fn request_bytes_in_use(&self) -> usize {
+        self.requests.in_use()() + self.small_requests.in_use()()
     }
 
     /// For a response that is being sent.

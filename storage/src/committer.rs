@@ -350,7 +350,9 @@ impl Committer {
         let mut logs: Vec<LogId> = runs.iter().map(|run| run.part.log).chain(started).collect();
         logs.sort_unstable();
         logs.dedup();
+        // Of a group without runs, all wait for what was written before.
         if !group.runs.is_empty() {
+            self.shared.counters.groups.fetch_add(1, Ordering::Relaxed);
             let mut state = self.shared.state.write();
             state.apply_controls(self.lsn, &group.controls);
             // A checkpoint sees both or neither: it syncs them, and closes them because they are sealed.
@@ -364,7 +366,6 @@ impl Committer {
             }
         }
         let counters = &self.shared.counters;
-        counters.groups.fetch_add(1, Ordering::Relaxed);
         counters.record_bytes.fetch_add(group.bytes, Ordering::Relaxed);
         let batches = runs.iter().map(|run| run.headers.len() as u64).sum();
         counters.batches.fetch_add(batches, Ordering::Relaxed);

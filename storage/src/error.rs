@@ -44,9 +44,6 @@ pub enum WriteError {
         /// The one that came.
         got: i32,
     },
-    /// The batch was written before, too long ago to know its offset.
-    #[error("duplicate of a batch that is older than the last five of its producer")]
-    DuplicateSequence,
     /// The named epoch has moved on: the writer is a zombie.
     #[error("epoch {got} of {name:?} is not current ({current}): another instance has taken over")]
     StaleEpoch {

@@ -19,7 +19,8 @@ use crate::planted::{Planted, planted};
 const PREPARE_BYTES: u64 = 8 << 20;
 /// Larger frames, up to those of [`Journal::write_large`], go through the page cache: no gain was found in another way for them.
 const MOST_DIRECT_BYTES: usize = 64 * 1024;
-/// A large frame is written in so many slices, if they are not too small.
+/// A large frame is written in so many slices, if they are not too small: one for each thread of `disk/workers.rs` and one for
+/// the caller.
 const SLICES: u64 = 5;
 /// Superfluous files beyond this are removed.
 const MAX_SPARE_FILES: usize = 3;

@@ -12,8 +12,6 @@ use crate::error::WriteError;
 
 /// As many batches as a client may have in flight (`max.in.flight.requests.per.connection`).
 const REMEMBERED_BATCHES: usize = 5;
-/// Distances in the sequence space of 2^31 beyond this are taken to lie behind, not ahead.
-const HALF_SEQUENCE_SPACE: u32 = 1 << 30;
 /// A producer that has been silent for this long is unknown again (`producer.id.expiration.ms`).
 const EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -113,18 +111,24 @@ impl ProducerTable {
         let Some(last) = producer.batches.back() else {
             return Ok(Verdict::Append);
         };
-        let expected = next_sequence(last.last_sequence);
-        if batch.base_sequence == expected {
+        if batch.base_sequence == next_sequence(last.last_sequence) {
             return Ok(Verdict::Append);
         }
-        let behind = (last.last_sequence as u32).wrapping_sub(batch.base_sequence as u32) & (i32::MAX as u32);
-        if behind < HALF_SEQUENCE_SPACE {
-            return Err(WriteError::DuplicateSequence);
-        }
-        Err(WriteError::OutOfOrderSequence {
-            expected,
+        // Also if it lies behind the last five: nobody knows whether it was written before them, or never, because what is known of
+        // the producer began behind it. Clients take what is called a duplicate as written. As Kafka does.
+        Err(self.out_of_order(batch))
+    }
+
+    /// Says which sequence would have been the next one.
+    pub fn out_of_order(&self, batch: &BatchHeader) -> WriteError {
+        let last = self
+            .producers
+            .get(&batch.producer_id)
+            .and_then(|known| known.batches.back());
+        WriteError::OutOfOrderSequence {
+            expected: last.map_or(0, |last| next_sequence(last.last_sequence)),
             got: batch.base_sequence,
-        })
+        }
     }
 
     /// Remembers a batch that has its offsets.
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_refused_and_an_old_batch_is_told_apart() {
+    fn a_gap_is_refused_and_so_is_an_old_batch() {
         let mut table = ProducerTable::default();
         for number in 0..8 {
             table.note(&batch(0, number, 1, i64::from(number)), 0);
@@ -211,7 +215,27 @@ mod tests {
             table.check(&batch(0, 9, 1, 0), 0),
             Err(WriteError::OutOfOrderSequence { expected: 8, got: 9 })
         );
-        assert_eq!(table.check(&batch(0, 1, 1, 0), 0), Err(WriteError::DuplicateSequence));
+        assert_eq!(
+            table.check(&batch(0, 1, 1, 0), 0),
+            Err(WriteError::OutOfOrderSequence { expected: 8, got: 1 })
+        );
+    }
+
+    /// The partition was made anew, say, and the batches in flight before were refused: if these were called duplicates, the
+    /// client would believe them written.
+    #[test]
+    fn what_was_never_written_is_no_duplicate() {
+        let mut table = ProducerTable::default();
+        assert_eq!(
+            table.check(&batch(0, 5, 1, 0), 0),
+            Ok(Verdict::Append),
+            "nobody knows it"
+        );
+        table.note(&batch(0, 5, 1, 0), 0);
+        assert_eq!(
+            table.check(&batch(0, 3, 1, 0), 0),
+            Err(WriteError::OutOfOrderSequence { expected: 6, got: 3 })
+        );
     }
 
     #[test]

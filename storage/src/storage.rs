@@ -119,7 +119,7 @@ impl Storage {
         self.0.engine.is_quiet()
     }
 
-    /// As [`Self::submit`], for a small write set that comes together with others. True if it waits: then the caller calls
+    /// As [`Self::submit`], for a small write set that comes together with others. True if some wait: then the caller calls
     /// [`Self::commit_gathered`] soon, once for all of them. Nobody else is told; the committing thread looks by itself
     /// only when it has waited for `idle_close_ms`.
     #[must_use]
@@ -233,7 +233,7 @@ impl Storage {
     }
 
     /// Calls `hook` after every published group, before those who wait for it are answered. It must be
-    /// quick: it runs on the thread that commits, which may be one that submits.
+    /// quick: it runs on the thread that commits, which may be one of the caller's: see [`Self::submit_here`] and [`Self::commit_gathered`].
     pub fn on_publish(&self, hook: impl Fn(&Published) + Send + Sync + 'static) {
         self.0.engine.on_publish(hook);
     }

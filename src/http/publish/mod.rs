@@ -18,6 +18,7 @@ use riverlog_storage::record::Record;
 
 use self::destination::Destination;
 use self::record::{Defaults, MAX_RECORDS, Publish, parse_document, shorten};
+use super::memory::Reservation;
 use super::problem::Problem;
 use super::{Http, body, json};
 use crate::broker::append::Position;
@@ -112,7 +113,7 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
 }
 
 async fn raw(
-    http: &Http,
+    http: &Arc<Http>,
     to: &mut Destination,
     query: PublishQuery,
     headers: &HeaderMap,
@@ -120,18 +121,10 @@ async fn raw(
 ) -> Result<Response, Problem> {
     let mut publish = raw::record(query, headers, http.now_ms())?;
     let mut held = http.memory.hold_body();
-    let limits = &http.limits;
-    let value = body::whole(
-        body,
-        limits.max_body_bytes,
-        limits.body_idle_timeout,
-        &mut held,
-        |bytes| 2 * bytes,
-    )
-    .await?;
+    let value = body::whole(http, body, &mut held, |bytes| 2 * bytes).await?;
     let bytes = value.len();
     publish.record.value = Some(value);
-    let positions = append(http, to, vec![publish], bytes).await?;
+    let positions = append(http, to, vec![publish], bytes, held).await?;
     let Some(position) = positions.first() else {
         return Err(Problem::internal("the record got no offset"));
     };
@@ -139,27 +132,19 @@ async fn raw(
 }
 
 async fn document(
-    http: &Http,
+    http: &Arc<Http>,
     to: &mut Destination,
     partition: Option<u32>,
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let mut held = http.memory.hold_body();
-    let limits = &http.limits;
-    let body = body::whole(
-        body,
-        limits.max_body_bytes,
-        limits.body_idle_timeout,
-        &mut held,
-        document_cost,
-    )
-    .await?;
+    let body = body::whole(http, body, &mut held, document_cost).await?;
     let defaults = Defaults {
         partition,
         timestamp_ms: http.now_ms(),
     };
     let records = parse_document(&body, defaults).map_err(Problem::bad_request)?;
-    let positions = append(http, to, records, body.len()).await?;
+    let positions = append(http, to, records, body.len(), held).await?;
     Ok(json(&Receipts {
         records: positions.iter().map(Placed::from).collect(),
     })
@@ -168,10 +153,11 @@ async fn document(
 
 /// Appends all records, or none if one of them is refused.
 async fn append(
-    http: &Http,
+    http: &Arc<Http>,
     to: &mut Destination,
     records: Vec<Publish>,
     bytes: usize,
+    held: Reservation,
 ) -> Result<Vec<Position>, Problem> {
     for (index, publish) in records.iter().enumerate() {
         to.check(&http.broker, publish, || format!("record {index}"))?;
@@ -180,7 +166,7 @@ async fn append(
         return Ok(Vec::new());
     }
     let topic = to.topic(&http.broker).await?;
-    http.append(&topic, records, bytes).await
+    http.append(topic, records, bytes, held).wait().await
 }
 
 /// The body, its batches, and the records in between.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::destination::Destination;
@@ -19,7 +18,7 @@ use super::record::{Defaults, Publish, parse_line};
 use crate::broker::append::Position;
 use crate::http::memory::Reservation;
 use crate::http::problem::Problem;
-use crate::http::{Http, body, json};
+use crate::http::{Appending, Http, body, json};
 
 /// A batch is appended when it is this large,
 const BATCH_BYTES: usize = 512 << 10;
@@ -108,9 +107,8 @@ struct Batch {
 
 /// A batch on its way to the disk, while the next one is read.
 struct InFlight {
-    append: JoinHandle<Result<Vec<Position>, Problem>>,
+    append: Appending,
     first_line: u64,
-    cost: usize,
 }
 
 #[derive(Default)]
@@ -157,7 +155,7 @@ impl Stream {
     }
 
     fn cost(&self) -> usize {
-        self.lines.buffer.len() + self.pending.cost() + self.in_flight.as_ref().map_or(0, |batch| batch.cost)
+        self.lines.buffer.len() + self.pending.cost()
     }
 
     async fn take(&mut self, line: Bytes) -> Result<(), Problem> {
@@ -211,12 +209,10 @@ impl Stream {
             }
         };
         let batch = std::mem::take(&mut self.pending);
-        let http = Arc::clone(&self.http);
+        let held = self.held.split(batch.cost());
         self.in_flight = Some(InFlight {
             first_line: batch.first_line,
-            cost: batch.cost(),
-            // A task of its own, so that a client which hangs up does not leave a batch half handed over.
-            append: tokio::spawn(async move { http.append(&topic, batch.records, batch.bytes).await }),
+            append: self.http.append(topic, batch.records, batch.bytes, held),
         });
         Ok(())
     }
@@ -224,7 +220,7 @@ impl Stream {
     /// Waits for the batch that is on its way. If it fails, nothing behind it is sent.
     async fn settle(&mut self) -> Result<(), Problem> {
         if let Some(batch) = &mut self.in_flight {
-            let outcome = (&mut batch.append).await;
+            let outcome = batch.append.wait().await;
             let first_line = batch.first_line;
             self.in_flight = None;
             if let Err(problem) = self.arrived(outcome) {
@@ -236,11 +232,8 @@ impl Stream {
         Ok(())
     }
 
-    fn arrived(
-        &mut self,
-        outcome: Result<Result<Vec<Position>, Problem>, tokio::task::JoinError>,
-    ) -> Result<(), Problem> {
-        let positions = outcome.map_err(|error| Problem::internal(format!("the append ended early: {error}")))??;
+    fn arrived(&mut self, outcome: Result<Vec<Position>, Problem>) -> Result<(), Problem> {
+        let positions = outcome?;
         self.accepted.records += positions.len() as u64;
         positions
             .into_iter()
@@ -251,8 +244,8 @@ impl Stream {
     /// Waits for everything that was taken.
     async fn finish(&mut self) -> Result<(), Failed> {
         for _ in 0..2 {
-            if let Some(batch) = self.in_flight.take() {
-                let outcome = batch.append.await;
+            if let Some(mut batch) = self.in_flight.take() {
+                let outcome = batch.append.wait().await;
                 self.arrived(outcome).map_err(|problem| Failed {
                     line: batch.first_line,
                     problem,

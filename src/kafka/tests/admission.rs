@@ -83,6 +83,33 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_of_a_client_that_is_gone_counts_until_its_records_are_durable() {
+    let broker = TestBroker::with_topic(1).await;
+    let (go_on, until) = std::sync::mpsc::channel::<()>();
+    let until = parking_lot::Mutex::new(until);
+    let batches = || broker.broker.storage().stats().batches;
+    let before = batches();
+    // Whoever waits for a commit waits for this.
+    broker.broker.storage().on_publish(move |_| {
+        let _ = until.lock().recv_timeout(PATIENCE);
+    });
+    let value = "x".repeat(300_000);
+    let mut client = broker.client().await;
+    client.send(9, &produce(-1, "t", 0, batch(&[&value]))).await;
+    client.send_bytes(&(-1_i32).to_be_bytes()).await;
+    assert!(client.is_closed().await, "such a length ends the connection at once");
+    assert!(broker.gate.request_bytes_in_use() >= value.len());
+    drop(go_on);
+    let counted_no_more = async {
+        while broker.gate.request_bytes_in_use() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted_no_more).await.unwrap();
+    assert_eq!(batches() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_requests_are_not_read_ahead() {
     // An eighth of this may be under way, and the batches of two requests are more.
     let limits = Limits {

@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct TestBroker {
     broker: Arc<Broker>,
+    gate: Arc<Gate>,
     addr: SocketAddr,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
@@ -60,11 +61,12 @@ impl TestBroker {
             socket,
             told,
             Arc::clone(&broker),
-            gate,
+            Arc::clone(&gate),
             shutdown.token(),
         ));
         Self {
             broker,
+            gate,
             addr,
             shutdown,
             serving,

@@ -11,6 +11,8 @@ use rustix::fs::OFlags;
 
 /// Position, length and memory must be multiples of the device's block size, which is this or less.
 pub(super) const BLOCK_BYTES: usize = 4096;
+/// Frames begin at multiples of the one, and are written in multiples of the other.
+const _: () = assert!(crate::frame::BLOCK_BYTES == BLOCK_BYTES as u64);
 /// What is written at a time.
 const ROOM_BYTES: usize = 1 << 20;
 

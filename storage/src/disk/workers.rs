@@ -66,7 +66,7 @@ pub(super) fn run_all(jobs: Vec<Job<'_>>) -> io::Result<()> {
     outcome.0.into_inner()
 }
 
-/// If the first job takes no longer, the second is done behind it.
+/// If the first job took no longer the last time, the second is done behind it.
 const QUICK: Duration = Duration::from_micros(500);
 
 /// Does the first here, and the others by threads that are there already. If the first, the journal's sync, was quick the last

@@ -283,7 +283,7 @@ impl Sequencer {
         for header in headers.iter().filter(|header| header.has_producer()) {
             match table.check(header, now_ms)? {
                 Verdict::Append => table.note(header, now_ms),
-                Verdict::Duplicate { .. } => return Err(WriteError::DuplicateSequence),
+                Verdict::Duplicate { .. } => return Err(table.out_of_order(header)),
             }
         }
         Ok(Verdict::Append)
