@@ -22,6 +22,8 @@ pub enum Product {
     Kafka,
     /// Ours, which keeps nothing: what the clients could reach.
     Sink,
+    /// Ours, which syncs before it answers, and does nothing else.
+    SyncedSink,
 }
 
 /// What brokers are started from.
@@ -48,7 +50,7 @@ impl Home {
     pub fn new(programs: &Programs, product: Product, dir: &Path) -> anyhow::Result<Self> {
         let (kafka, http) = (free_port()?, free_port()?);
         match product {
-            Product::Riverlog | Product::Sink => std::fs::create_dir_all(dir)?,
+            Product::Riverlog | Product::Sink | Product::SyncedSink => std::fs::create_dir_all(dir)?,
             // The second port is the controller's.
             Product::Kafka => programs.jars.format(dir, kafka.port(), http.port())?,
         }
@@ -73,6 +75,11 @@ impl Home {
             Product::Riverlog => self.riverlog(programs),
             Product::Kafka => programs.jars.broker(&self.dir),
             Product::Sink => self.sink()?,
+            Product::SyncedSink => {
+                let mut command = self.sink()?;
+                command.arg("--file").arg(self.dir.join("journal"));
+                command
+            }
         };
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();

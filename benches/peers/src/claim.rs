@@ -69,6 +69,14 @@ pub const fn ceiling(what: &'static str, figure: &'static str, against: &'static
     }
 }
 
+/// The same of the broker that syncs and does nothing else: what no durable broker of one thread can better.
+pub const fn synced_ceiling(what: &'static str, figure: &'static str, against: &'static str) -> Claim {
+    Claim {
+        of: "sink-synced",
+        ..ceiling(what, figure, against)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Wanted::{AtLeast, AtMost};

@@ -25,6 +25,7 @@ mod variant;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,9 +56,13 @@ enum What {
     List,
     /// The tables of what was measured last, of each scenario.
     Table,
-    /// The broker that keeps nothing, which `run` starts beside the others.
+    /// The broker that keeps nothing, or syncs a file and does nothing else, which `run` starts beside the others.
     #[command(hide = true)]
-    Sink { address: SocketAddr },
+    Sink {
+        address: SocketAddr,
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +102,11 @@ fn main() -> ExitCode {
             Ok(())
         }
         What::Table => print_latest(),
-        What::Sink { address } => sink::serve(address),
+        What::Sink { address, file: None } => sink::serve(address),
+        What::Sink {
+            address,
+            file: Some(file),
+        } => sink::synced::serve(address, &file),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,9 @@
 //! The table of scenarios: who does what, and what is wanted of it.
 
 use crate::claim::Wanted::{AtLeast, AtMost};
-use crate::claim::{Claim, absolute, against, ceiling};
+use crate::claim::{Claim, absolute, against, ceiling, synced_ceiling};
 use crate::loads::Load;
-use crate::variant::{Variant, kafka, kafka_synced, named, riverlog, sink};
+use crate::variant::{Variant, kafka, kafka_synced, named, riverlog, sink, sink_synced};
 
 const KIB: usize = 1024;
 
@@ -77,7 +77,12 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
     Scenario {
         name: "bulk-100b",
         about: "the same with records of 100 bytes",
-        variants: &[riverlog(4, BULK_100B), kafka(4, BULK_100B), sink(4, BULK_100B)],
+        variants: &[
+            riverlog(4, BULK_100B),
+            kafka(4, BULK_100B),
+            sink(4, BULK_100B),
+            sink_synced(4, BULK_100B),
+        ],
         claims: &[
             against(
                 "100-byte bulk against Kafka unsynced",
@@ -101,6 +106,12 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
                 "records_per_s",
                 "kafka",
             ),
+            synced_ceiling(
+                "100-byte bulk, a broker that syncs and does nothing else, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
+            ),
+            synced_ceiling("the same, CPU-seconds per GB", "cpu_s_per_gb", "kafka"),
         ],
     },
     Scenario {
@@ -111,6 +122,7 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
             kafka(1, WAITING_64),
             kafka_synced(1, WAITING_64),
             sink(1, WAITING_64),
+            sink_synced(1, WAITING_64),
         ],
         claims: &[
             against(
@@ -126,6 +138,11 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
                 "kafka",
             ),
             ceiling("the same against synced", "records_per_s", "kafka-synced"),
+            synced_ceiling(
+                "64 waiting, a broker that syncs and does nothing else, against Kafka unsynced",
+                "records_per_s",
+                "kafka",
+            ),
         ],
     },
     Scenario {
@@ -135,6 +152,7 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
             riverlog(64, WAITING_64),
             kafka_synced(64, WAITING_64),
             sink(64, WAITING_64),
+            sink_synced(64, WAITING_64),
         ],
         claims: &[
             against(
@@ -148,12 +166,23 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
                 "records_per_s",
                 "kafka-synced",
             ),
+            synced_ceiling(
+                "64 waiting, 64 partitions, a broker that syncs and does nothing else, against synced",
+                "records_per_s",
+                "kafka-synced",
+            ),
         ],
     },
     Scenario {
         name: "one-in-flight",
         about: "one librdkafka producer that waits for each record of 100 B",
-        variants: &[riverlog(1, ONE), kafka(1, ONE), kafka_synced(1, ONE), sink(1, ONE)],
+        variants: &[
+            riverlog(1, ONE),
+            kafka(1, ONE),
+            kafka_synced(1, ONE),
+            sink(1, ONE),
+            sink_synced(1, ONE),
+        ],
         claims: &[
             against(
                 "one in flight with the same client, p50, against Kafka unsynced",
@@ -164,6 +193,11 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
             against("the same against synced", "p50_us", "kafka-synced", AtMost(0.5)),
             ceiling(
                 "one in flight, floor: a broker that keeps nothing, p50, against Kafka unsynced",
+                "p50_us",
+                "kafka",
+            ),
+            synced_ceiling(
+                "one in flight, a broker that syncs and does nothing else, p50, against Kafka unsynced",
                 "p50_us",
                 "kafka",
             ),
@@ -181,13 +215,21 @@ pub const SCENARIOS: &[Scenario<'static>] = &[
                 configs: &[],
                 load: Load::BareAppend,
             },
+            sink_synced(1, Load::OneInFlightRaw { size_bytes: 100 }),
         ],
-        claims: &[against(
-            "one in flight over a raw socket against a bare pre-written append + fdatasync",
-            "p50_us",
-            "bare",
-            AtMost(1.5),
-        )],
+        claims: &[
+            against(
+                "one in flight over a raw socket against a bare pre-written append + fdatasync",
+                "p50_us",
+                "bare",
+                AtMost(1.5),
+            ),
+            synced_ceiling(
+                "one in flight over a raw socket, a broker that syncs and does nothing else, against the same",
+                "p50_us",
+                "bare",
+            ),
+        ],
     },
     Scenario {
         name: "partitions-1000",

@@ -55,6 +55,15 @@ pub const fn sink(partitions: i32, load: Load) -> Variant {
     }
 }
 
+/// What a durable broker cannot do without: it syncs before it acknowledges, and does nothing else.
+pub const fn sink_synced(partitions: i32, load: Load) -> Variant {
+    Variant {
+        name: "sink-synced",
+        product: Some(Product::SyncedSink),
+        ..kafka(partitions, load)
+    }
+}
+
 /// The same by another name, where one product takes part twice.
 pub const fn named(name: &'static str, variant: Variant) -> Variant {
     Variant { name, ..variant }
