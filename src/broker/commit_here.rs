@@ -8,31 +8,22 @@
 //! Writes that come together are read first, all that have come, and committed together: each of them by itself would wait for
 //! the one before.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use riverlog_storage::{Storage, Turn};
-use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::runtime::Handle;
-
-use super::resting::Resting;
 
 /// Others may wait so long for a thread that waits for the disk, so a disk that took longer lately is left to the committing thread.
 const SHORT_SYNC: Duration = Duration::from_millis(1);
 /// When a commit takes longer than this, or twice this at most, another thread of the runtime is woken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// A turn in which the thread computed longer than this has to do with other things than small writes. 64 of those take half of it.
-const LONG_TURN: Duration = Duration::from_millis(2);
-/// How long writes are left to the committing thread behind such a turn: consumers that read much keep the threads of the runtime
-/// busy, and waiting producers were a fifth slower beside three of them.
+/// How long writes are left to the committing thread, when they had to wait long for a thread of the runtime: consumers that read much
+/// keep those busy, and waiting producers were a fifth slower beside three of them. With 64 that wait, a turn is long now and then.
 const TURN_PAUSE: Duration = Duration::from_millis(5);
-/// After so many groups in a row that nothing kept long, the other thread may rest.
-const REST_AFTER: u32 = 1000;
-/// Not when the process computes for so much of the time: then it has cores to itself, and can use them.
-const BUSY_PERCENT: u32 = 80;
 /// Nobody watches any more when nothing was committed here for so many looks.
 const IDLE_LOOKS: u32 = 100;
 
@@ -56,10 +47,6 @@ struct Commits {
     ended: AtomicU64,
     is_watched: AtomicBool,
     closing: AtomicBool,
-    /// Groups since something kept one long.
-    in_a_row: AtomicU32,
-    /// The other thread of the runtime.
-    other: Resting,
 }
 
 impl CommitHere {
@@ -69,7 +56,7 @@ impl CommitHere {
             commits: Arc::default(),
             watch: OnceLock::new(),
             is_due: AtomicBool::new(false),
-            turn: Mutex::new(Turn::new(LONG_TURN, TURN_PAUSE)),
+            turn: Mutex::new(Turn::new(TURN_PAUSE)),
         }
     }
 
@@ -112,15 +99,11 @@ impl CommitHere {
         loop {
             // Behind what is ready the runtime looks at the sockets, and the task is next. With the second turn, it is behind those
             // as well to which something has come.
-            let begun = Begun::now();
+            let begun = Instant::now();
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
-            self.turn.lock().took(begun.elapsed(), Instant::now());
-            let is_committed = self.may_wait(storage.last_sync())
-                && self.run(|| {
-                    self.let_the_other_rest(storage);
-                    storage.commit_gathered()
-                });
+            self.turn.lock().took(begun, Instant::now());
+            let is_committed = self.may_wait(storage.last_sync()) && self.run(|| storage.commit_gathered());
             self.is_due.store(false, Ordering::SeqCst);
             if !is_committed {
                 return storage.wake_committer();
@@ -128,15 +111,6 @@ impl CommitHere {
             if !storage.has_work() || self.is_due.swap(true, Ordering::SeqCst) {
                 return;
             }
-        }
-    }
-
-    /// Unless writes come alone, or had to wait for others lately. Within a commit, so that somebody watches.
-    fn let_the_other_rest(&self, storage: &Storage) {
-        if !self.may_gather() || !storage.writes_come_together() {
-            self.commits.end_rest();
-        } else if self.commits.in_a_row.fetch_add(1, Ordering::Relaxed) >= REST_AFTER {
-            self.commits.other.want(&self.runtime);
         }
     }
 
@@ -152,14 +126,6 @@ impl CommitHere {
     }
 }
 
-impl Commits {
-    /// And it takes a while until the next.
-    fn end_rest(&self) {
-        self.in_a_row.store(0, Ordering::Relaxed);
-        self.other.end();
-    }
-}
-
 impl Drop for CommitHere {
     fn drop(&mut self) {
         self.commits.closing.store(true, Ordering::SeqCst);
@@ -167,54 +133,6 @@ impl Drop for CommitHere {
             // It ends by itself. The last one to let go of a broker may be a task, which should not wait for it.
             watch.thread().unpark();
         }
-    }
-}
-
-/// When others began to have their turn, by this thread's own time: how long clients kept it from running says nothing about them.
-struct Begun {
-    thread: ThreadId,
-    computed: Timespec,
-    at: Instant,
-}
-
-impl Begun {
-    fn now() -> Self {
-        Self {
-            thread: thread::current().id(),
-            computed: clock_gettime(ClockId::ThreadCPUTime),
-            at: Instant::now(),
-        }
-    }
-
-    /// What the thread has computed since. If the task is on another one by now, how long it took.
-    fn elapsed(&self) -> Duration {
-        let now = Self::now();
-        match now.thread == self.thread {
-            true => Duration::try_from(now.computed - self.computed).unwrap_or_default(),
-            false => now.at - self.at,
-        }
-    }
-}
-
-/// How much this process computes.
-struct Load {
-    computed: Timespec,
-    at: Instant,
-}
-
-impl Load {
-    fn now() -> Self {
-        Self {
-            computed: clock_gettime(ClockId::ProcessCPUTime),
-            at: Instant::now(),
-        }
-    }
-
-    /// Whether it has computed nearly all the time since the last look.
-    fn is_busy(&mut self) -> bool {
-        let before = std::mem::replace(self, Self::now());
-        let computed = Duration::try_from(self.computed - before.computed).unwrap_or_default();
-        computed * 100 > (self.at - before.at) * BUSY_PERCENT
     }
 }
 
@@ -234,16 +152,11 @@ fn watch(commits: &Commits, runtime: &Handle) {
             commits.ended.load(Ordering::SeqCst),
         )
     };
-    let (mut before, mut idle_looks, mut load) = (look(), 0, Load::now());
+    let (mut before, mut idle_looks) = (look(), 0);
     while !commits.closing.load(Ordering::SeqCst) {
         let now = look();
         let (begun, ended) = now;
         idle_looks = if now == before { idle_looks + 1 } else { 0 };
-        // Nobody has wanted it since, if a commit takes long, or there are none.
-        commits.other.end_unless_wanted();
-        if load.is_busy() {
-            commits.end_rest();
-        }
         if now == before && begun != ended {
             // Whichever thread takes this listens for the others, when it has nothing else to do.
             runtime.spawn(async {});

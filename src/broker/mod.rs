@@ -13,7 +13,6 @@ pub mod coordinator;
 pub mod error;
 pub mod offsets;
 mod producer_ids;
-mod resting;
 pub mod topic_config;
 pub mod topics;
 pub mod watch;

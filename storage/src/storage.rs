@@ -38,9 +38,7 @@ const SCRUB_TURN_BYTES: u64 = 1 << 20;
 const SCRUB_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The journal may grow to this many times the checkpoint interval before commits wait for a checkpoint.
 const CHECKPOINT_SLACK: u64 = 4;
-/// A turn that others have before a group is long when it takes more than this.
-const LONG_TURN: Duration = Duration::from_millis(1);
-/// How long others have no turn behind a long one.
+/// How long others have no turn before a group, when one took long.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
 /// Space that recovery can have on a full disk.
 const BALLAST_BYTES: u64 = 32 << 20;
@@ -119,11 +117,6 @@ impl Storage {
     /// True if no write waits, and lately none came while another one did: then [`Self::submit_here`] pays.
     pub fn is_quiet(&self) -> bool {
         self.0.engine.is_quiet()
-    }
-
-    /// True if lately a write came while another one waited.
-    pub fn writes_come_together(&self) -> bool {
-        self.0.engine.shared.sequencer.lock().come_together()
     }
 
     /// As [`Self::submit`], for a small write set that comes together with others. True if some wait: then the caller calls
@@ -358,13 +351,13 @@ fn spawn(
 fn commit_loop(engine: &Engine, signals: &Signals) {
     let shared = &engine.shared;
     let idle_close = Duration::from_millis(shared.options.idle_close_ms);
-    let mut turn = Turn::new(LONG_TURN, TURN_PAUSE);
+    let mut turn = Turn::new(TURN_PAUSE);
     time_slice::shorten();
     loop {
         let begun = Instant::now();
         if turn.is_due(begun) && engine.more_may_come() {
             std::thread::yield_now();
-            turn.took(begun.elapsed(), Instant::now());
+            turn.took(begun, Instant::now());
         }
         match engine.commit_step() {
             Step::Worked => hold_for_checkpoint(engine, signals),

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::batch::{BatchBuilder, CheckedBatches};
 use crate::record::{Record, decode_all};
-use crate::sequencer::QUIET_AFTER;
 use crate::write_set::{Append, Change, EpochCheck};
 use crate::{Topic, Uuid};
 
@@ -476,15 +475,10 @@ fn storage_is_not_quiet_when_writes_came_together() {
     (0..2).for_each(|_| submit());
     drop(closed);
     assert!((0..3).all(|_| receiver.recv().unwrap()));
-    // One alone is no sign that the next comes alone.
-    for alone in 0..QUIET_AFTER {
-        assert!(!storage.is_quiet(), "two came together, {alone} groups ago");
-        assert!(storage.writes_come_together());
-        submit();
-        assert!(receiver.recv().unwrap());
-    }
+    assert!(!storage.is_quiet(), "two came together");
+    submit();
+    assert!(receiver.recv().unwrap());
     until_quiet();
-    assert!(!storage.writes_come_together());
 }
 
 /// Here, or by the committing thread.

@@ -6,23 +6,21 @@
 
 use std::time::{Duration, Instant};
 
+/// A turn that took longer than this is the last one for a while.
+const LONG_TURN: Duration = Duration::from_millis(1);
+
 /// Whether others have a turn.
 #[derive(Debug)]
 pub struct Turn {
-    long: Duration,
     pause: Duration,
     not_before: Option<Instant>,
 }
 
 impl Turn {
-    /// Behind one that took longer than `long` there is none for a `pause`.
-    pub fn new(long: Duration, pause: Duration) -> Self {
+    /// Without any for so long behind a long one.
+    pub fn new(pause: Duration) -> Self {
         let not_before = None;
-        Self {
-            long,
-            pause,
-            not_before,
-        }
+        Self { pause, not_before }
     }
 
     /// Whether a group may wait for others now.
@@ -30,10 +28,10 @@ impl Turn {
         self.not_before.is_none_or(|then| then <= now)
     }
 
-    /// Takes note of one that took so long, and ended now.
-    pub fn took(&mut self, took: Duration, now: Instant) {
-        if took > self.long {
-            self.not_before = Some(now + self.pause);
+    /// Takes note of one.
+    pub fn took(&mut self, begun: Instant, ended: Instant) {
+        if ended.duration_since(begun) > LONG_TURN {
+            self.not_before = Some(ended + self.pause);
         }
     }
 }
@@ -42,16 +40,16 @@ impl Turn {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_millis(1);
     const PAUSE: Duration = Duration::from_millis(100);
 
     #[test]
     fn a_long_turn_is_the_last_one_for_a_while() {
-        let (mut turn, ended) = (Turn::new(LONG, PAUSE), Instant::now());
-        assert!(turn.is_due(ended));
-        turn.took(LONG, ended);
-        assert!(turn.is_due(ended));
-        turn.took(2 * LONG, ended);
+        let (mut turn, begun) = (Turn::new(PAUSE), Instant::now());
+        assert!(turn.is_due(begun));
+        turn.took(begun, begun + LONG_TURN);
+        assert!(turn.is_due(begun + LONG_TURN));
+        let ended = begun + 2 * LONG_TURN;
+        turn.took(begun, ended);
         assert!(!turn.is_due(ended) && !turn.is_due(ended + PAUSE / 2));
         assert!(turn.is_due(ended + PAUSE));
     }

@@ -31,9 +31,6 @@ fn max_write_set_bytes(journal_file_bytes: u64) -> u64 {
 const RESERVED_FREE_BYTES: u64 = 64 << 20;
 /// A write set without records needs no more than the journal's next pre-written stretch.
 const CONTROL_FREE_BYTES: u64 = 16 << 20;
-/// After so many groups of one write set each, the next write is likely to come alone as well. Among many that wait for their
-/// answers one comes alone now and then, and is no sign of it.
-pub(crate) const QUIET_AFTER: u32 = 8;
 
 /// Assigned state and the groups that wait for the committer.
 pub(crate) struct Sequencer {
@@ -42,8 +39,8 @@ pub(crate) struct Sequencer {
     groups: VecDeque<Group>,
     /// Groups that the committer took and has not published.
     committing: usize,
-    /// How many groups that the committer took last had one write set each.
-    alone_in_a_row: u32,
+    /// The last group that the committer took had one write set.
+    last_was_alone: bool,
     /// Bytes that are assigned and not yet in their segments.
     unapplied_bytes: u64,
     refusing: Option<WriteError>,
@@ -86,7 +83,7 @@ impl Sequencer {
             catalog: Catalog::clone(&state.catalog),
             groups: VecDeque::new(),
             committing: 0,
-            alone_in_a_row: QUIET_AFTER,
+            last_was_alone: true,
             unapplied_bytes: 0,
             refusing: None,
             rng,
@@ -153,12 +150,7 @@ impl Sequencer {
     pub fn take_group(&mut self) -> Option<Group> {
         let group = self.groups.pop_front()?;
         self.committing += 1;
-        let is_alone = group.waiters.len() < 2;
-        self.alone_in_a_row = if is_alone {
-            self.alone_in_a_row.saturating_add(1)
-        } else {
-            0
-        };
+        self.last_was_alone = group.waiters.len() < 2;
         Some(group)
     }
 
@@ -175,17 +167,12 @@ impl Sequencer {
 
     /// True if no write waits, and lately none came while another one did.
     pub fn is_quiet(&self) -> bool {
-        self.is_idle() && !self.come_together()
-    }
-
-    /// True if one of the last groups had several write sets.
-    pub fn come_together(&self) -> bool {
-        self.alone_in_a_row < QUIET_AFTER
+        self.is_idle() && self.last_was_alone
     }
 
     /// True if a group waits for the committer, and the one before it had several write sets.
     pub fn more_may_come(&self) -> bool {
-        self.has_work() && self.alone_in_a_row == 0
+        self.has_work() && !self.last_was_alone
     }
 
     /// True if a group waits for the committer.
