@@ -71,7 +71,6 @@ pub fn main() -> ExitCode {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if matches!(cli.command, Command::Serve(_)) {
         allocator::settle();
-        builder.on_thread_start(riverlog_storage::time_slice::shorten);
     }
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
